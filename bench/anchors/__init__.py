@@ -1,0 +1,1 @@
+"""Conventional codecs that facecodec is measured against."""

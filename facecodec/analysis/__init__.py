@@ -1,0 +1,1 @@
+"""What the encoder finds out about pictures: the motion of the scene."""

@@ -1,0 +1,272 @@
+"""A facecodec file to a video file, or to frames."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+from facecodec.api.report import OnProgress, Progress, torch_threads, writing
+from facecodec.bitstream import AudioCodec, AudioUnit, MotionUnit, StreamHeader, opus_duration
+from facecodec.config import DecoderConfig
+from facecodec.container.fcv import DamagedUnit, FcvReader, UnitAt
+from facecodec.decoder import Decoder
+from facecodec.errors import BitstreamError, TruncatedError
+from facecodec.media.audio import OpusStreamInfo
+from facecodec.media.writer import VideoWriter, synthetic_mark
+from facecodec.types import AudioPacket, Frame
+
+_AUDIO_RATE = 48000
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeReport:
+    """What :func:`decode_file` made.
+
+    Attributes:
+        frames: frames written.
+        seconds: time that they last.
+        width: width of the pictures.
+        height: height of the pictures.
+        held_frames: frames in which the encoder saw no face.
+        wall_s: seconds that the call took.
+        generator: what made the pictures.
+        warning: what was wrong with the stream, if anything: the frames that could be decoded were written.
+    """
+
+    frames: int
+    seconds: float
+    width: int
+    height: int
+    held_frames: int
+    wall_s: float
+    generator: str
+    warning: str | None
+
+
+class _Playback:
+    """Walks through a file: frames and sound of a stretch of time, and what went wrong on the way."""
+
+    def __init__(self, reader: FcvReader, decoder: Decoder, start_s: float, duration_s: float | None) -> None:
+        self.header = reader.header
+        self.warning: str | None = None
+        self.bytes_read = 0
+        self._reader, self._decoder = reader, decoder
+        base = self.header.time_base
+        self._from = self.header.start_pts + round(Fraction(start_s) / base)
+        self._to = None if duration_s is None else self._from + round(Fraction(duration_s) / base)
+        self._sound_end: int | None = None
+        decoder.take(self.header)
+        if start_s > 0:
+            reader.seek(self._from)
+
+    def run(self) -> Iterator[Frame | AudioPacket]:
+        """Give frames (times as in the stream) and sound (samples since the first frame of the stream)."""
+        units = self._reader.units(resilient=True)
+        while True:
+            try:
+                at = next(units, None)
+            except BitstreamError as err:
+                self._warn(err)
+                return
+            if at is None:
+                return
+            self.bytes_read = at.offset + at.size
+            yield from self._take(at)
+            if self._to is not None and isinstance(at.unit, MotionUnit) and self._past_end:
+                return
+
+    _past_end = False
+
+    def _take(self, at: UnitAt) -> Iterator[Frame | AudioPacket]:
+        if isinstance(at.unit, DamagedUnit):
+            self._warn(at.unit.error)
+            self._decoder.lost()
+        elif isinstance(at.unit, AudioUnit):
+            yield from self._sound(at.unit)
+        elif not isinstance(at.unit, StreamHeader):
+            try:
+                frames = self._decoder.take(at.unit, show_from=self._from)  # type: ignore[arg-type]
+            except BitstreamError as err:
+                self._warn(err)
+                self._decoder.lost()
+                return
+            for frame in frames:
+                if self._to is not None and frame.pts >= self._to:
+                    self._past_end = True
+                    return
+                yield frame
+
+    def _sound(self, unit: AudioUnit) -> Iterator[AudioPacket]:
+        if self._sound_end is None and not unit.absolute:
+            return
+        times = unit.resolve_pts(self._sound_end or 0)
+        self._sound_end = times[-1]
+        for data, pts in zip(unit.packets, times, strict=False):
+            yield AudioPacket(data, pts, opus_duration(data))
+
+    def _warn(self, err: BitstreamError) -> None:
+        if self.warning is None:
+            cut = "the file is cut short: " if isinstance(err, TruncatedError) else "damaged: "
+            self.warning = cut + str(err)
+
+
+def decode_frames(
+    src: str | Path,
+    config: DecoderConfig | None = None,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Iterator[Frame]:
+    """Decode a file to frames, one at a time.
+
+    Args:
+        src: facecodec file.
+        config: what changes the pictures.
+        start_s: seconds to leave out.
+        duration_s: seconds to decode; None decodes to the end.
+
+    Raises:
+        MediaError: ``src`` cannot be opened.
+        BitstreamError: it is no facecodec file, or damaged; the frames before the damage have been given.
+        WeightsMismatchError: it was made for a model that is not here.
+    """
+    config = config or DecoderConfig()
+    with FcvReader(src) as reader, torch_threads(config.speed.threads):
+        play = _Playback(reader, Decoder(config), start_s, duration_s)
+        for item in play.run():
+            if isinstance(item, Frame):
+                yield item
+        if play.warning:
+            raise BitstreamError(play.warning)
+
+
+def decode_file(
+    src: str | Path,
+    dst: str | Path,
+    config: DecoderConfig | None = None,
+    *,
+    overwrite: bool = False,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    crf: int = 12,
+    stats: str | Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> DecodeReport:
+    """Decode a file to a video with sound, marked as synthesised in its metadata.
+
+    A file that was cut or damaged is decoded as far as it goes; ``warning`` says so.
+
+    Args:
+        src: facecodec file.
+        dst: ``.mp4`` or ``.mkv`` to write.
+        config: what changes the pictures.
+        overwrite: replace an existing ``dst``.
+        start_s: seconds to leave out.
+        duration_s: seconds to decode; None decodes to the end.
+        crf: x264's constant rate factor for the written video.
+        stats: file for one JSON line per frame.
+        on_progress: called now and then.
+
+    Raises:
+        MediaError: ``src`` cannot be read, or ``dst`` not written.
+        BitstreamError: not one frame can be decoded.
+        WeightsMismatchError: the stream was made for a model that is not here.
+    """
+    config = config or DecoderConfig()
+    begun = time.perf_counter()
+    with ExitStack() as stack:
+        reader = stack.enter_context(FcvReader(src))
+        stack.enter_context(torch_threads(config.speed.threads))
+        decoder = Decoder(config)
+        play = _Playback(reader, decoder, start_s, duration_s)
+        stack.enter_context(writing(dst))
+        lines = stack.enter_context(open(stats, "w", encoding="utf-8")) if stats is not None else None
+        items = play.run()
+        output = _Output(play.header, lines, on_progress, _frame_count(reader, start_s, duration_s))
+        output.find_first(items)
+        if output.origin is None:
+            raise BitstreamError(play.warning or "no frames in this part of the stream")
+        width, height = decoder.size
+        header = play.header
+        sound = header.audio_codec == AudioCodec.OPUS
+        writer = VideoWriter(
+            dst,
+            width,
+            height,
+            header.time_base,
+            frame_rate=1 / (header.frame_duration * header.time_base),
+            crf=crf,
+            audio=OpusStreamInfo(header.channels, header.pre_skip) if sound else None,  # type: ignore[arg-type]
+            metadata=synthetic_mark(decoder.generator),
+            overwrite=overwrite,
+        )
+        with writer:
+            output.write(writer, items, play)
+        return DecodeReport(
+            frames=output.frames,
+            seconds=float((output.end - output.origin) * header.time_base),
+            width=width,
+            height=height,
+            held_frames=decoder.held_frames,
+            wall_s=time.perf_counter() - begun,
+            generator=decoder.generator,
+            warning=play.warning,
+        )
+
+
+def _frame_count(reader: FcvReader, start_s: float, duration_s: float | None) -> int | None:
+    if reader.index is None:
+        return None
+    step = reader.header.frame_duration * reader.header.time_base
+    whole = reader.index.n_frames - round(start_s / step)
+    return max(0, whole if duration_s is None else min(whole, round(duration_s / step)))
+
+
+class _Output:
+    """Frames and sound of a playback into a writer, with times from zero."""
+
+    def __init__(
+        self, header: StreamHeader, lines: IO[str] | None, on_progress: OnProgress | None, total: int | None
+    ) -> None:
+        self._header, self._lines, self._on_progress, self._total = header, lines, on_progress, total
+        self._early: list[Frame | AudioPacket] = []
+        self.origin: int | None = None
+        self.end = 0
+        self.frames = 0
+
+    def find_first(self, items: Iterator[Frame | AudioPacket]) -> None:
+        """Read up to the first frame: its time becomes zero."""
+        for item in items:
+            self._early.append(item)
+            if isinstance(item, Frame):
+                self.origin = item.pts
+                return
+
+    def write(self, writer: VideoWriter, items: Iterator[Frame | AudioPacket], play: _Playback) -> None:
+        """Write what :meth:`find_first` read, and the rest."""
+        for item in self._early:
+            self._write_one(writer, item, play)
+        for item in items:
+            self._write_one(writer, item, play)
+
+    def _write_one(self, writer: VideoWriter, item: Frame | AudioPacket, play: _Playback) -> None:
+        header, origin = self._header, self.origin or 0
+        if isinstance(item, AudioPacket):
+            late = round((origin - header.start_pts) * header.time_base * _AUDIO_RATE)
+            if item.pts - late >= -header.pre_skip:
+                writer.write_audio(AudioPacket(item.data, item.pts - late, item.duration))
+            return
+        writer.write(Frame(item.pixels, item.pts - origin, item.time_base))
+        self.frames += 1
+        self.end = item.pts + header.frame_duration
+        if self._lines is not None:
+            self._lines.write(json.dumps({"pts": item.pts, "time_s": round(item.time_s, 6)}) + "\n")
+        if self._on_progress is not None and self.frames % 16 == 0:
+            seconds = float((self.end - origin) * header.time_base)
+            self._on_progress(Progress(self.frames, self._total, play.bytes_read, seconds))

@@ -1,0 +1,105 @@
+"""What encoding, decoding and ``info`` report: where the bytes went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facecodec.bitstream import MotionUnit, Unit, UnitKind
+from facecodec.errors import MediaError
+
+SECTIONS = ("header", "reference", "backdrop", "face", "scene", "audio", "index")
+"""Parts of a file. ``header`` holds magic, stream header and the framing of motion units; ``index`` the trailer too."""
+
+_SECTION_OF_KIND = {
+    UnitKind.HEADER: "header",
+    UnitKind.REFERENCE: "reference",
+    UnitKind.BACKDROP: "backdrop",
+    UnitKind.AUDIO: "audio",
+    UnitKind.INDEX: "index",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long call has come.
+
+    Attributes:
+        frames_done: frames coded or shown.
+        frames_total: an estimate, where known.
+        bytes_done: bytes of the stream written or read.
+        seconds_done: seconds of the stream that these frames last.
+    """
+
+    frames_done: int
+    frames_total: int | None
+    bytes_done: int
+    seconds_done: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class Accounts:
+    """Adds up where the bytes of a file went.
+
+    Attributes:
+        section_bytes: bytes of each of :data:`SECTIONS`; they sum to the file's size.
+        group_bits: for each motion unit, its frames and the bits of their levels.
+    """
+
+    section_bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SECTIONS, 0))
+    group_bits: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, unit: Unit, size: int) -> None:
+        """Count a unit of ``size`` bytes; a motion unit's levels are counted by :meth:`split`."""
+        if isinstance(unit, MotionUnit):
+            self.section_bytes["header"] += size - len(unit.levels)
+            self.group_bits.append((unit.n_frames, 8 * len(unit.levels)))
+        else:
+            self.section_bytes[_SECTION_OF_KIND.get(unit.KIND, "header")] += size
+
+    def split(self, face_cost: float, scene_cost: float) -> None:
+        """Share the bytes of all levels between face and scene by their summed costs, in any unit."""
+        total = sum(bits for _, bits in self.group_bits) // 8
+        face = round(total * face_cost / (face_cost + scene_cost)) if face_cost + scene_cost > 0 else total
+        self.section_bytes["face"], self.section_bytes["scene"] = face, total - face
+
+    @property
+    def frames(self) -> int:
+        """Frames of all motion units."""
+        return sum(n for n, _ in self.group_bits)
+
+    def motion_bits(self) -> tuple[float, float]:
+        """Bits of motion a frame: mean, and the 95th percentile over frames (each with its group's mean)."""
+        if not self.group_bits:
+            return 0.0, 0.0
+        each = np.repeat([bits / n for n, bits in self.group_bits], [n for n, _ in self.group_bits])
+        return float(each.mean()), float(np.quantile(each, 0.95))
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn the operating system's refusals (disk full, no permission) into a MediaError that names the file."""
+    try:
+        yield
+    except OSError as err:
+        raise MediaError(path, err.strerror or str(err)) from err
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Run torch with so many threads inside, 0 for as they are."""
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,62 @@
+"""Units of any type: from bytes to fields and back."""
+
+from __future__ import annotations
+
+from facecodec.bitstream.audio import AudioUnit
+from facecodec.bitstream.framing import UnitKind, at_offset, frame_unit, read_unit
+from facecodec.bitstream.header import StreamHeader
+from facecodec.bitstream.index import IndexUnit
+from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit
+from facecodec.errors import BitstreamError, LimitError
+
+Unit = StreamHeader | ReferenceUnit | BackdropUnit | MotionUnit | AudioUnit | IndexUnit | ExtensionUnit
+
+_CLASSES: dict[UnitKind, type[Unit]] = {
+    UnitKind.HEADER: StreamHeader,
+    UnitKind.REFERENCE: ReferenceUnit,
+    UnitKind.BACKDROP: BackdropUnit,
+    UnitKind.MOTION: MotionUnit,
+    UnitKind.AUDIO: AudioUnit,
+    UnitKind.INDEX: IndexUnit,
+    UnitKind.EXTENSION: ExtensionUnit,
+}
+
+
+def pack_unit(unit: Unit) -> bytes:
+    """Return a unit's framed bytes, as a file or a packet carries them.
+
+    Raises:
+        LimitError: the payload is longer than its type allows.
+    """
+    return frame_unit(unit.KIND, unit.pack())
+
+
+def parse_payload(kind: UnitKind, payload: bytes, *, offset: int | None = None) -> Unit:
+    """Read the payload of a unit.
+
+    Args:
+        kind: type of the unit.
+        payload: its payload.
+        offset: byte offset of the unit, for errors.
+
+    Raises:
+        BitstreamError: as the unit's ``parse``.
+    """
+    try:
+        return _CLASSES[kind].parse(payload)
+    except BitstreamError as err:
+        if offset is None:
+            raise
+        raise at_offset(err, offset) from None
+
+
+def parse_unit(data: bytes) -> Unit:
+    """Read one unit that fills ``data``, as a transport delivers it: the inverse of :func:`pack_unit`.
+
+    Raises:
+        BitstreamError: the bytes are no unit, or more than one.
+    """
+    kind, payload, end = read_unit(data)
+    if end != len(data):
+        raise LimitError("bytes behind the unit", len(data) - end, "0", unit=kind.label)
+    return parse_payload(kind, payload)

@@ -1,0 +1,254 @@
+"""The commands, and the way from an exception to an exit code.
+
+Nothing heavy is imported before a command needs it: ``facecodec --help`` loads typer and rich alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+from facecodec import __version__
+from facecodec.cli import options as opt
+from facecodec.cli import report
+from facecodec.cli.paths import OutputError, input_file, output_file, refuse_same, stats_file
+from facecodec.config import DecoderConfig, EncoderConfig, SpeedConfig
+from facecodec.errors import (
+    BitstreamError,
+    ConfigError,
+    FacecodecError,
+    MediaError,
+    MissingReferenceError,
+    WeightsError,
+)
+
+EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_MEDIA, EXIT_BITSTREAM, EXIT_WEIGHTS = range(6)
+EXIT_INTERRUPTED = 130
+
+_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (ConfigError, EXIT_USAGE),
+    (OutputError, EXIT_USAGE),
+    (WeightsError, EXIT_WEIGHTS),
+    (BitstreamError, EXIT_BITSTREAM),
+    (MissingReferenceError, EXIT_BITSTREAM),
+    (MediaError, EXIT_MEDIA),
+    (OSError, EXIT_MEDIA),
+    (FacecodecError, EXIT_INTERNAL),
+)
+
+app = typer.Typer(
+    name="facecodec",
+    help="A codec for talking-head video at a few kilobits a second.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"facecodec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def encode(
+    src: opt.ClipIn,
+    dst: opt.StreamOut,
+    size: opt.Size = opt.ENCODER.size,
+    view: opt.EncodeView = opt.ENCODER.view,
+    qp: opt.Qp = opt.ENCODER.qp,
+    ref_quality: opt.RefQuality = opt.ENCODER.ref_quality,
+    scene_points: opt.ScenePoints = opt.ENCODER.scene_points,
+    intra_period: opt.IntraPeriod = opt.ENCODER.intra_period,
+    tracker: opt.TrackerName = opt.ENCODER.tracker,
+    audio: opt.Audio = opt.DEFAULT_AUDIO,
+    start: opt.Start = 0.0,
+    duration: opt.Duration = None,
+    device: opt.Device = opt.SPEED.device,
+    threads: opt.Threads = opt.SPEED.threads,
+    stats: opt.Stats = None,
+    force: opt.Force = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Encode a video of one face into a facecodec file."""
+    config = EncoderConfig(
+        size=cast(Literal[256, 512], size),
+        view=view,
+        qp=qp,
+        ref_quality=ref_quality,
+        scene_points=scene_points,
+        intra_period=intra_period,
+        tracker=tracker,
+        audio_bps=opt.audio_bps(audio),
+    )
+    speed = SpeedConfig(device=device, threads=threads)
+    opt.check_duration(duration)
+    refuse_same(src, dst)
+    with (
+        output_file(dst, ".fcv", force=force) as out,
+        stats_file(stats, force=force) as lines,
+        input_file(src) as inp,
+    ):
+        from facecodec.api import encode_file
+
+        with report.progress_bar("encoding") as show:
+            done = encode_file(
+                inp,
+                out,
+                config,
+                speed,
+                start_s=start,
+                duration_s=duration,
+                stats=lines,
+                on_progress=show,
+            )
+    typer.echo(report.encode_summary(dst, done), err=True)
+
+
+@app.command()
+def decode(
+    src: opt.StreamIn,
+    dst: opt.ClipOut,
+    generator: opt.GeneratorName = opt.DECODER.generator,
+    view: opt.DecodeView = opt.DECODER.view,
+    composite: opt.Composite = opt.DECODER.composite,
+    crf: opt.Crf = opt.DEFAULT_CRF,
+    start: opt.Start = 0.0,
+    duration: opt.Duration = None,
+    device: opt.Device = opt.SPEED.device,
+    threads: opt.Threads = opt.SPEED.threads,
+    stats: opt.Stats = None,
+    force: opt.Force = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Decode a facecodec file into an ordinary video file."""
+    speed = SpeedConfig(device=device, threads=threads)
+    config = DecoderConfig(generator=generator, view=view, composite=composite, speed=speed)
+    opt.check_duration(duration)
+    refuse_same(src, dst)
+    with (
+        output_file(dst, ".mp4", force=force) as out,
+        stats_file(stats, force=force) as lines,
+        input_file(src) as inp,
+    ):
+        from facecodec.api import decode_file
+
+        with report.progress_bar("decoding") as show:
+            done = decode_file(
+                inp,
+                out,
+                config,
+                start_s=start,
+                duration_s=duration,
+                crf=crf,
+                stats=lines,
+                on_progress=show,
+            )
+    typer.echo(report.decode_summary(dst, done), err=True)
+    if done.warning:
+        _complain(done.warning)
+        raise typer.Exit(EXIT_BITSTREAM)
+
+
+@app.command()
+def info(
+    src: opt.StreamIn,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Show what a facecodec file holds and what each part of it costs."""
+    with input_file(src) as inp:
+        from facecodec.api import probe
+
+        found = probe(inp)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(*report.info_tables(found), sep="\n")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results, made if absent.")] = Path(
+        "demo"
+    ),
+    clip: Annotated[
+        Path | None, typer.Option(metavar="IN", help="Another clip than the sample of the repository.")
+    ] = None,
+    duration: opt.Duration = None,
+    device: opt.Device = opt.SPEED.device,
+    threads: opt.Threads = opt.SPEED.threads,
+    debug: opt.Debug = False,
+) -> None:
+    """Encode and decode the sample clip, and set source and result side by side.
+
+    Results of an earlier demo in the folder are replaced.
+    """
+    opt.check_duration(duration)
+    from facecodec.cli.demo import run_demo
+
+    run_demo(clip, out, duration, SpeedConfig(device=device, threads=threads))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code, see the package's docstring.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        result = app(args=args, prog_name="facecodec", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        result = EXIT_INTERRUPTED
+    except Exception as err:  # the last line of defence: every exception becomes a message and a code
+        if debug:
+            logging.getLogger(__name__).exception("failed")
+        return _explain(err)
+    if result == EXIT_INTERRUPTED:  # typer's own answer to Ctrl-C
+        _complain("interrupted")
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _explain(err: Exception) -> int:
+    """Say what went wrong in one line; return the exit code for it."""
+    for kind, code in _EXIT_CODES:
+        if isinstance(err, kind):
+            _complain(str(err))
+            return code
+    describe = getattr(err, "format_message", None)  # typer's usage errors, whose base is private
+    if describe is not None:
+        message = describe()
+        if message:
+            _complain(message)
+        return EXIT_USAGE
+    _complain(f"unexpected {type(err).__name__}: {err} (--debug shows where)")
+    return EXIT_INTERNAL
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"facecodec: error: {' '.join(message.split())}", err=True)

@@ -1,0 +1,108 @@
+"""Settings, checked when they are made.
+
+``EncoderConfig`` holds only what changes the bytes, ``DecoderConfig`` what changes the pictures,
+``SpeedConfig`` what changes neither by more than rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from facecodec.errors import ConfigError
+
+QP_MIN, QP_MAX = 0, 51
+QP_DEFAULT = 21
+"""Default motion QP; bench/results/motion_rd.json shows the curve that it was read off."""
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigError(name, value, f"an integer from {low} to {high}")
+
+
+def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(name, value, ", ".join(str(a) for a in allowed))
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """What changes the bytes.
+
+    Attributes:
+        size: largest coded size of the crop in pixels, 256 or 512. A smaller source is not enlarged.
+        view: ``frame`` codes a backdrop so that the decoder can show the whole picture; ``crop``
+            codes the face's surroundings alone.
+        qp: quantisation parameter of motion, 0 (finest) to 51; 6 more doubles every step.
+        ref_quality: quality of reference pictures, 0 to 100.
+        scene_points: ``auto`` codes the motion of hair, shoulders and background too.
+        intra_period: frames between reference pictures at most; 0 leaves it to the encoder.
+        lookahead: frames the encoder may look ahead; 0 gives packets that a call can use at once.
+        tracker: ``mesh`` (FaceLandmarker) or ``face-alignment``.
+        audio_bps: bits a second of the Opus track, 0 for none. Used by ``encode_file``.
+    """
+
+    size: Literal[256, 512] = 256
+    view: Literal["frame", "crop"] = "frame"
+    qp: int = QP_DEFAULT
+    ref_quality: int = 60
+    scene_points: Literal["auto", "off"] = "auto"
+    intra_period: int = 0
+    lookahead: int = 48
+    tracker: Literal["mesh", "face-alignment"] = "mesh"
+    audio_bps: int = 16000
+
+    def __post_init__(self) -> None:
+        _check_choice("size", self.size, (256, 512))
+        _check_choice("view", self.view, ("frame", "crop"))
+        _check_range("qp", self.qp, QP_MIN, QP_MAX)
+        _check_range("ref_quality", self.ref_quality, 0, 100)
+        _check_choice("scene_points", self.scene_points, ("auto", "off"))
+        _check_range("intra_period", self.intra_period, 0, 1_000_000)
+        _check_range("lookahead", self.lookahead, 0, 256)
+        _check_choice("tracker", self.tracker, ("mesh", "face-alignment"))
+        if self.audio_bps != 0:
+            _check_range("audio_bps", self.audio_bps, 6000, 256000)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedConfig:
+    """What changes speed alone.
+
+    Attributes:
+        device: ``auto`` takes CUDA where there is one.
+        threads: worker threads; 0 takes what the machine has.
+        batch: frames generated at once.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        _check_choice("device", self.device, ("auto", "cpu", "cuda"))
+        _check_range("threads", self.threads, 0, 1024)
+        _check_range("batch", self.batch, 1, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """What changes the decoded pictures.
+
+    Attributes:
+        generator: ``warp-0``, or ``auto`` for the best generator that the stream and the machine allow.
+        view: ``auto`` shows what the stream holds, ``crop`` the coded square alone.
+        composite: how the square is set into the backdrop.
+        speed: see :class:`SpeedConfig`.
+    """
+
+    generator: Literal["auto", "warp-0"] = "auto"
+    view: Literal["auto", "crop"] = "auto"
+    composite: Literal["feather", "poisson"] = "feather"
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
+
+    def __post_init__(self) -> None:
+        _check_choice("generator", self.generator, ("auto", "warp-0"))
+        _check_choice("view", self.view, ("auto", "crop"))
+        _check_choice("composite", self.composite, ("feather", "poisson"))

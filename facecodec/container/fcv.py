@@ -1,0 +1,243 @@
+"""Reading a file unit by unit, with seeking. :class:`FcvWriter` is the other direction.
+
+Memory is bounded by the largest unit, whatever the file says: a unit's length is checked against the
+limit of its type before its bytes are read, and they are read in blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
+
+from facecodec.bitstream import (
+    MAGIC,
+    IndexEntry,
+    IndexUnit,
+    StreamHeader,
+    Unit,
+    UnitFrame,
+    UnitKind,
+    limits,
+    parse_payload,
+    parse_unit_head,
+    read_unit,
+)
+from facecodec.bitstream.framing import UNIT_HEADER_BYTES_MAX, at_offset
+from facecodec.bitstream.index import TRAILER_BYTES, find_entry, parse_trailer
+from facecodec.container.access import is_sound, scan_random_access
+from facecodec.container.source import ByteSource
+from facecodec.container.writer import FcvWriter
+from facecodec.errors import BadMagicError, BitstreamError, ChecksumError, LimitError, TruncatedError
+
+__all__ = ["DamagedUnit", "FcvReader", "FcvWriter", "UnitAt"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedUnit:
+    """Stands for a unit whose checksum or fields are wrong.
+
+    Attributes:
+        error: what is wrong with it.
+    """
+
+    error: BitstreamError
+
+
+class UnitAt(NamedTuple):
+    """A unit and where it stands.
+
+    Attributes:
+        kind: its type.
+        unit: its fields.
+        offset: byte offset in the file.
+        size: bytes, with length and checksum.
+    """
+
+    kind: UnitKind
+    unit: Unit | DamagedUnit
+    offset: int
+    size: int
+
+
+class FcvReader:
+    """Reads a file.
+
+    Args:
+        source: a path, or a file object opened for bytes, at its start. One that cannot seek, such as a
+            pipe, can be read from end to end but has no index.
+
+    Raises:
+        BadMagicError: the file is not one of facecodec's.
+        BitstreamError: its stream header is damaged, or of another version.
+        MediaError: the path cannot be opened.
+    """
+
+    def __init__(self, source: str | Path | BinaryIO) -> None:
+        self._source = ByteSource(source)
+        try:
+            magic = self._source.read(0, len(MAGIC))
+            if not magic or not MAGIC.startswith(magic):
+                raise BadMagicError("the file does not start with the magic of an .fcv file")
+            if len(magic) < len(MAGIC):
+                raise TruncatedError(len(MAGIC), len(magic))
+            first = self._read_at(len(MAGIC))
+            if first is None:
+                raise TruncatedError(1, 0, unit="header", offset=len(MAGIC))
+            if not isinstance(first.unit, StreamHeader):
+                raise LimitError("type of the first unit", first.kind, "0", offset=first.offset)
+        except BaseException:
+            self._source.close()
+            raise
+        self.header: StreamHeader = first.unit
+        self._header_unit = first
+        self._start = len(MAGIC)
+        self._ahead: tuple[int, ...] = ()
+        self._index: IndexUnit | None = None
+        self._index_read = False
+        self._scanned: list[IndexEntry] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, if this reader opened it."""
+        self._source.close()
+
+    @property
+    def index(self) -> IndexUnit | None:
+        """The file's index; None where there is none, it is damaged, or the file cannot seek."""
+        if not self._index_read:
+            self._index_read = True
+            self._index = self._load_index()
+        return self._index
+
+    def units(self, *, resilient: bool = False) -> Iterator[UnitAt]:
+        """Go through the units from the start of the file, or from where :meth:`seek` put the reader.
+
+        From the start, the stream header comes first.
+
+        Args:
+            resilient: give a :class:`DamagedUnit` for a unit whose checksum or fields are wrong and go
+                on behind it, instead of raising.
+
+        Raises:
+            TruncatedError: the file ends inside a unit; all whole units have been given.
+            BitstreamError: a unit is damaged (without ``resilient``), or the next one cannot be found.
+        """
+        for offset in self._ahead:
+            at = self._read_at(offset, resilient=resilient)
+            if at is not None:
+                yield at
+        place = self._start
+        if place == self._header_unit.offset:
+            yield self._header_unit
+            place += self._header_unit.size
+        while (at := self._read_at(place, resilient=resilient)) is not None:
+            if at.kind == UnitKind.HEADER:
+                raise LimitError("stream headers", 2, "1", unit="header", offset=place)
+            yield at
+            place += at.size
+            if at.kind == UnitKind.INDEX:
+                self._check_trailer(at.offset, place)
+                return
+
+    def seek(self, pts: int) -> None:
+        """Make :meth:`units` start where ``pts`` can be decoded.
+
+        It then gives the reference unit and the backdrop unit that are needed, and goes on from the
+        random access point at or before ``pts``, or from the first one. A file without a usable
+        index is scanned once. Without any random access point it starts at the first unit.
+
+        Args:
+            pts: time in ticks of the stream's time base.
+
+        Raises:
+            BitstreamError: the file cannot seek.
+        """
+        if not self._source.seekable:
+            raise BitstreamError("the file cannot seek")
+        relative = pts - self.header.start_pts
+        entry = self.index.find(relative) if self.index else None
+        if entry is not None and not self._is_sound(entry):
+            _log.warning("the index is wrong at byte %d; scanning the file", entry.motion_offset)
+            self._index = entry = None
+        if entry is None:
+            if self._scanned is None:
+                first = self._header_unit.offset + self._header_unit.size
+                self._scanned = scan_random_access(self._source, self.header, first)
+            entry = find_entry(self._scanned, relative)
+        if entry is None:
+            self._start, self._ahead = len(MAGIC), ()
+            return
+        self._start = entry.motion_offset
+        wanted = (entry.reference_offset, entry.backdrop_offset)
+        self._ahead = tuple(sorted(offset for offset in wanted if offset))
+
+    def _head_at(self, offset: int) -> UnitFrame | None:
+        """Length and type of the unit at ``offset``; None at the end of the file."""
+        head = self._source.read(offset, UNIT_HEADER_BYTES_MAX)
+        return parse_unit_head(head, base=offset) if head else None
+
+    def _read_at(self, offset: int, *, resilient: bool = False) -> UnitAt | None:
+        """Read and check the unit at ``offset``; None at the end of the file."""
+        frame = self._head_at(offset)
+        if frame is None:
+            return None
+        size = frame.total_bytes
+        data = self._source.read(offset, size)
+        if len(data) < size:
+            raise TruncatedError(size, len(data), unit=frame.kind.label, offset=offset)
+        try:
+            kind, payload, _ = read_unit(data, base=offset)
+            unit: Unit | DamagedUnit = parse_payload(kind, payload, offset=offset)
+        except BitstreamError as err:
+            if not resilient:
+                raise
+            unit = DamagedUnit(err)
+        return UnitAt(frame.kind, unit, offset, size)
+
+    def _check_trailer(self, index_offset: int, place: int) -> None:
+        tail = self._source.read(place, TRAILER_BYTES + 1)
+        if len(tail) > TRAILER_BYTES:
+            raise LimitError("bytes behind the trailer", 1, "0", unit="trailer", offset=place)
+        try:
+            limits.check("index_offset", parse_trailer(tail), index_offset, index_offset, "trailer")
+        except BitstreamError as err:
+            raise at_offset(err, place) from None
+
+    def _load_index(self) -> IndexUnit | None:
+        size = self._source.size()
+        if size is None or size < len(MAGIC) + TRAILER_BYTES:
+            return None
+        try:
+            offset = parse_trailer(self._source.read(size - TRAILER_BYTES, TRAILER_BYTES))
+            frame = self._head_at(offset) if offset < size else None
+            if frame is None or frame.kind != UnitKind.INDEX:
+                return None
+            if offset + frame.total_bytes + TRAILER_BYTES != size:
+                return None
+            at = self._read_at(offset)
+        except (BadMagicError, TruncatedError, ChecksumError, LimitError) as err:
+            _log.debug("no usable index: %s", err)
+            return None
+        return at.unit if at is not None and isinstance(at.unit, IndexUnit) else None
+
+    def _is_sound(self, entry: IndexEntry) -> bool:
+        """Whether an entry's offsets hold units of the right types, undamaged, that belong together."""
+        try:
+            units = [self._read_at(offset) for offset in entry[1:] if offset]
+        except BitstreamError:
+            return False
+        found = [at.unit for at in units if at is not None and not isinstance(at.unit, DamagedUnit)]
+        return len(found) == len(units) and is_sound(entry, found)

@@ -1,0 +1,402 @@
+"""The encoder: frames in, packets out.
+
+The shape is that of a codec context in PyAV: :meth:`Encoder.encode` takes a frame and returns the packets that are
+ready, :meth:`Encoder.flush` returns the rest. The stages follow each other in :meth:`Encoder._code_group`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from facecodec.analysis.scene import SceneFitter
+from facecodec.analysis.window import Tracked, TrackWindow
+from facecodec.bitstream import (
+    AudioCodec,
+    BackdropUnit,
+    MotionUnit,
+    ReferenceUnit,
+    StillCodec,
+    StreamHeader,
+    Unit,
+    View,
+    pack_unit,
+)
+from facecodec.bitstream.levels import ChannelLayout, LevelState, count_levels, encode_levels
+from facecodec.bitstream.mesh import encode_mesh
+from facecodec.config import EncoderConfig, SpeedConfig
+from facecodec.errors import NoFaceError, ShapeError
+from facecodec.generator.model import WarpGenerator
+from facecodec.media.audio import OpusStreamInfo
+from facecodec.motion.face import FaceMotion, load_face_model
+from facecodec.motion.predict import reconstruct
+from facecodec.motion.quantise import dequantise, quantise
+from facecodec.motion.scene import amplitudes_to_scene, scene_grid, scene_prior, scene_to_amplitudes
+from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
+from facecodec.refpic.backdrop import make_backdrop
+from facecodec.refpic.buffer import Reference, ReferenceBuffer
+from facecodec.refpic.intra import decode_still, encode_still
+from facecodec.refpic.policy import MIN_FRAMES, REUSE_TURN, best_frame, inside, resized, serves
+from facecodec.track.crop import choose_crop, crop_picture, face_box
+from facecodec.track.quality import sharpness
+from facecodec.track.tracker import make_tracker
+from facecodec.types import CropTransform, F32Array, F64Array, Frame, I32Array, Packet, PacketKind, U8Array
+
+GROUP = 16
+"""Frames of a motion unit with look-ahead."""
+RANDOM_ACCESS_S = 10.0
+"""Seconds between random access points at most."""
+BACKDROP_QUALITY_DROP = 30
+_LOOKAHEAD_BYTES = 256 << 20
+"""Pictures waiting in the window take no more memory than this, whatever their size."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameStats:
+    """What one coded frame cost, and how near its motion came.
+
+    Attributes:
+        pts: time in ticks.
+        ref_id: reference picture it is made from.
+        face_bits: bits of face motion (an even share of its group).
+        scene_bits: bits of scene motion (likewise).
+        rms_px: RMS distance of the 478 decoded points from the smoothed track, in points.
+        held: the face was lost in this frame.
+    """
+
+    pts: int
+    ref_id: int
+    face_bits: float
+    scene_bits: float
+    rms_px: float
+    held: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Active:
+    """The reference picture in use, with what is computed once for it."""
+
+    reference: Reference
+    motion: FaceMotion
+    fitter: SceneFitter | None
+    frames: int = 0
+
+
+class Encoder:
+    """Codes frames of one video.
+
+    Args:
+        config: what changes the bytes.
+        speed: what changes speed alone.
+        frame_rate: usual frames a second, where known; else read off the first frames' times.
+        audio: describes the Opus track that will be written beside the packets, if any.
+        on_frame: called with the figures of every coded frame, in order.
+
+    Attributes:
+        timings: seconds of each call of each stage (track, motion, scene, code, still).
+        header: the stream header, once it is known.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig | None = None,
+        speed: SpeedConfig | None = None,
+        *,
+        frame_rate: Fraction | None = None,
+        audio: OpusStreamInfo | None = None,
+        on_frame: Callable[[FrameStats], None] | None = None,
+    ) -> None:
+        self.config = config or EncoderConfig()
+        self.timings: dict[str, list[float]] = {}
+        self.header: StreamHeader | None = None
+        self._audio, self._on_frame, self._frame_rate = audio, on_frame, frame_rate
+        self._group = GROUP if self.config.lookahead else 1
+        model = load_face_model()
+        tracker = make_tracker(
+            self.config.tracker,
+            threads=1,
+            device=(speed or SpeedConfig()).device,
+            mean_mesh=model.mean,
+            basis=model.basis,
+            deviation=model.sigma,
+        )
+        self._keypoint_set = tracker.keypoint_set
+        self._window = TrackWindow(tracker, self.config.lookahead == 0, self.timings)
+        self._generator = WarpGenerator()
+        grid = scene_grid(self.config.qp) if self.config.scene_points == "auto" else 0
+        self._layout = ChannelLayout(model.basis.shape[0], grid)
+        self._levels = LevelState(self._layout)
+        self._history = np.zeros((2, self._layout.count), np.int32)
+        self._buffer = ReferenceBuffer()
+        self._active: _Active | None = None
+        self._blind: list[int] = []
+        self._shape: tuple[int, ...] | None = None
+        self._last_pts: int | None = None
+        self._access_pts: int | None = None
+        self._last_points: F32Array | None = None
+
+    def encode(self, frame: Frame) -> list[Packet]:
+        """Take a frame and return the packets that are ready, which may be none.
+
+        Raises:
+            ShapeError: the picture is not [H, W, 3], smaller than 16x16, or of another size than those before.
+        """
+        shape = frame.pixels.shape
+        if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 16:
+            raise ShapeError("frame", "[H, W, 3], at least 16x16", list(shape))
+        if self._shape not in (None, shape):
+            raise ShapeError("frame", str(list(self._shape or ())), list(shape))
+        self._shape = shape
+        self._window.push(frame)
+        room = self._group + min(self.config.lookahead, max(8, _LOOKAHEAD_BYTES // frame.pixels.nbytes))
+        return self._advance(self._group) if len(self._window) >= room else []
+
+    def flush(self) -> list[Packet]:
+        """Code what is left and return the last packets.
+
+        Raises:
+            NoFaceError: no frame held a face.
+        """
+        packets = []
+        while len(self._window):
+            packets += self._advance(self._group)
+        self._window.close()
+        if self._active is None:
+            raise NoFaceError("input", "no face was found in any frame")
+        return packets
+
+    def close(self) -> None:
+        """Stop the tracking thread; for an encoder that is given up before :meth:`flush`."""
+        self._window.close()
+
+    def _advance(self, count: int) -> list[Packet]:
+        """Code the next group, up to a cut."""
+        count = self._window.first_cut(min(count, len(self._window)))
+        items = self._window.frames(count)
+        points, valid = self._window.smoothed(count)
+        packets: list[Packet] = []
+        if not valid.any():
+            if self._last_points is None:
+                self._blind += [item.frame.pts for item in items]
+                self._window.drop(count)
+                return []
+            points = np.repeat(self._last_points[None], count, axis=0)
+        packets += self._choose_reference(items, points)
+        packets += self._code_blind()
+        packets.append(self._code_group(items, points, valid))
+        self._last_points = points[-1]
+        self._window.drop(count)
+        return packets
+
+    def _choose_reference(self, items: list[Tracked], points: F32Array) -> list[Packet]:
+        """Keep the reference picture, take one from the buffer, or send another."""
+        active = self._active
+        if active is not None:
+            period = self.config.intra_period
+            if not items[0].is_cut and not (period and active.frames >= period):
+                if serves(active.reference, points) or active.frames < MIN_FRAMES:
+                    return []
+                for other in self._buffer.all():
+                    if other.crop == active.reference.crop and serves(other, points, REUSE_TURN):
+                        self._activate(other)
+                        return []
+            elif all(item.landmarks is None for item in items):
+                return []
+        return self._send_reference()
+
+    def _send_reference(self) -> list[Packet]:
+        ahead = self._window.first_cut(min(len(self._window), self._group + self.config.lookahead))
+        points, valid = self._window.smoothed(ahead)
+        items = self._window.frames(ahead)
+        known = np.flatnonzero(valid)
+        sharp = np.array([sharpness(items[i].frame.pixels, face_box(points[i])) for i in known])
+        best = best_frame(points[known], sharp)
+        item = items[known[best]]
+        crop = self._choose_crop(points[known], best)
+        packets = [] if self.header is not None else [self._start_stream(items, crop)]
+        with self._timed("still"):
+            reference, units = self._code_reference(item.frame, points[known[best]], crop)
+        self._activate(reference)
+        packets += [_packet(unit, reference.pts) for unit in units]
+        return packets
+
+    def _choose_crop(self, points: F32Array, index: int) -> CropTransform:
+        if self._active is not None:
+            kept = self._active.reference.crop
+            if inside(kept.to_crop(points)):
+                return kept
+        height, width = self._shape[:2] if self._shape else (0, 0)
+        crop = choose_crop(points, index, width, height, self.config.size)
+        return crop if self.header is None else resized(crop, self.header.coded_size)
+
+    def _start_stream(self, items: list[Tracked], crop: CropTransform) -> Packet:
+        height, width = self._shape[:2] if self._shape else (0, 0)
+        whole = crop.side == width == height
+        frame_view = self.config.view == "frame" and not whole
+        base = items[0].frame.time_base
+        first = self._blind[0] if self._blind else items[0].frame.pts
+        self.header = StreamHeader(
+            model_id=WarpGenerator.model_id,
+            keypoint_set=self._keypoint_set,
+            basis_id=1,
+            coded_size=crop.size,
+            width=width if frame_view else crop.size,
+            height=height if frame_view else crop.size,
+            view=View.FRAME if frame_view else View.CROP,
+            time_base_num=base.numerator,
+            time_base_den=base.denominator,
+            frame_duration=self._frame_duration(items, base),
+            start_pts=first,
+            scene_grid=self._layout.scene_grid,
+            audio_codec=AudioCodec.OPUS if self._audio else AudioCodec.NONE,
+            channels=self._audio.channels if self._audio else 0,
+            pre_skip=self._audio.pre_skip if self._audio else 0,
+        )
+        return _packet(self.header, first)
+
+    def _frame_duration(self, items: list[Tracked], base: Fraction) -> int:
+        """Usual ticks between frames: the commonest step of the window, else from the frame rate."""
+        times = self._blind + [item.frame.pts for item in items]
+        steps = np.diff(times)
+        if len(steps):
+            values, counts = np.unique(steps, return_counts=True)
+            return max(1, int(values[counts.argmax()]))
+        return max(1, round(1 / ((self._frame_rate or Fraction(25)) * base)))
+
+    def _code_reference(
+        self, frame: Frame, points: F32Array, crop: CropTransform
+    ) -> tuple[Reference, list[Unit]]:
+        assert self.header is not None  # noqa: S101  set before the first reference
+        speed = "best" if self.config.lookahead else "realtime"
+        still = encode_still(crop_picture(frame.pixels, crop), self.config.ref_quality, speed=speed)
+        levels = mesh_to_levels(crop.to_crop(points).astype(np.float64))
+        slot = self._buffer.next_slot()
+        pts = frame.pts - self.header.start_pts
+        unit = ReferenceUnit(
+            slot, pts, crop.x, crop.y, crop.side, StillCodec.AV1, encode_mesh(levels), still
+        )
+        picture = decode_still(still, width=crop.size, height=crop.size)
+        reference = Reference(slot, frame.pts, picture, levels_to_mesh(levels), crop)
+        self._buffer.put(reference)
+        units: list[Unit] = [unit]
+        if self.header.view == View.FRAME:
+            backdrop = make_backdrop(frame.pixels, crop)
+            quality = max(0, self.config.ref_quality - BACKDROP_QUALITY_DROP)
+            data = encode_still(backdrop, quality, speed=speed)
+            units.append(BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data))
+        return reference, units
+
+    def _activate(self, reference: Reference) -> None:
+        """Make a reference picture the one in use; motion starts anew from it."""
+        fitter = None
+        if self._layout.scene_grid:
+            picture = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255.0
+            state = self._generator.prepare(picture, torch.from_numpy(reference.mesh.astype(np.float32)))
+            fitter = SceneFitter(
+                self._generator, state, reference.picture, reference.mesh, self._layout.scene_grid
+            )
+        self._active = _Active(reference, FaceMotion(reference.mesh), fitter)
+        self._access_pts = None
+
+    def _code_blind(self) -> list[Packet]:
+        """Code the frames before the first face: the reference picture, held."""
+        packets = []
+        for start in range(0, len(self._blind), GROUP):
+            times = self._blind[start : start + GROUP]
+            residuals = np.zeros((len(times), self._layout.count), np.int32)
+            held = [True] * len(times)
+            packets.append(self._pack(times, residuals, held, np.full(len(times), np.nan)))
+        self._blind = []
+        return packets
+
+    def _code_group(self, items: list[Tracked], points: F32Array, valid: np.ndarray) -> Packet:
+        """Fit, quantise and code the motion of a group."""
+        assert self._active is not None  # noqa: S101  chosen just before
+        active, face, qp = self._active, self._layout.face, self.config.qp
+        times = [item.frame.pts for item in items]
+        reset = self._resets(times[0])
+        history = np.zeros_like(self._history) if reset else self._history
+        with self._timed("motion"):
+            target = active.reference.crop.to_crop(points)
+            amplitudes = active.motion.fit(target)
+            weight = valid.astype(np.float64)[:, None]
+            levels = quantise(amplitudes, qp, history[:, :face], reset, weights=weight)
+            meshes = active.motion.apply(dequantise(reconstruct(levels, history[:, :face], reset), qp))
+        if active.fitter is not None:
+            with self._timed("scene"):
+                pictures = [crop_picture(item.frame.pixels, active.reference.crop) for item in items]
+                scene = self._code_scene(active.fitter, pictures, meshes, weight, history[:, face:], reset)
+            levels = np.concatenate([levels, scene], axis=1)
+        miss = (meshes[..., :2] - target[..., :2]) * 256.0
+        rms = np.sqrt((miss**2).sum(-1).mean(-1))
+        return self._pack(times, levels, (~valid).tolist(), rms)
+
+    def _code_scene(
+        self,
+        fitter: SceneFitter,
+        pictures: list[U8Array],
+        meshes: F64Array,
+        weight: F64Array,
+        history: I32Array,
+        reset: bool,
+    ) -> I32Array:
+        """Residuals of the scene points of a group."""
+        qp, grid = self.config.qp, self._layout.scene_grid
+        assert self._active is not None  # noqa: S101  chosen just before
+        prior = scene_prior(self._active.reference.mesh, meshes, grid)
+        fit = fitter.fit(pictures, meshes)
+        amplitudes = scene_to_amplitudes(fit.scene, prior)
+        weights = fit.weight.reshape(len(meshes), -1) * weight
+        residuals = quantise(amplitudes, qp, history, reset, weights=weights)
+        still = np.zeros_like(residuals)
+        coded, held = (
+            amplitudes_to_scene(dequantise(reconstruct(r, history, reset), qp), prior)
+            for r in (residuals, still)
+        )
+        return residuals if fitter.pays(pictures, meshes, coded, held) else still
+
+    def _resets(self, pts: int) -> bool:
+        """Whether the group at this time is a random access point."""
+        if self._access_pts is None or self.header is None:
+            return True
+        return float((pts - self._access_pts) * self.header.time_base) >= RANDOM_ACCESS_S
+
+    def _pack(self, times: list[int], residuals: I32Array, held: list[bool], rms: F64Array) -> Packet:
+        """Entropy code a group and move the state on."""
+        assert self._active is not None and self.header is not None  # noqa: S101  set by the callers
+        reset = self._resets(times[0])
+        with self._timed("code"):
+            face, scene = count_levels(self._levels.copy(), residuals, held, reset)
+            data = encode_levels(self._levels, residuals, held, reset)
+            history = np.zeros_like(self._history) if reset else self._history
+            values = reconstruct(residuals, history, reset)
+            self._history = np.concatenate([history, values])[-2:]
+        first, deltas = MotionUnit.code_pts(self.header, times, None if reset else self._last_pts)
+        slot = self._active.reference.ref_id
+        unit = MotionUnit(slot, self.config.qp, len(times), first, data, reset, deltas)
+        if reset:
+            self._access_pts = times[0]
+        self._last_pts = times[-1]
+        self._active.frames += len(times)
+        if self._on_frame is not None:
+            share = 1 / (256 * len(times))
+            for pts, lost, error in zip(times, held, rms, strict=True):
+                self._on_frame(FrameStats(pts, slot, face * share, scene * share, float(error), lost))
+        duration = times[-1] - times[0] + self.header.frame_duration
+        return _packet(unit, times[0], duration, reset)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.timings.setdefault(stage, []).append(time.perf_counter() - start)
+
+
+def _packet(unit: Unit, pts: int, duration: int = 0, is_random_access: bool = False) -> Packet:
+    return Packet(PacketKind(unit.KIND.label), pack_unit(unit), pts, duration, is_random_access)

@@ -1,0 +1,1 @@
+"""Motion of face and scene: fitting, quantisation and prediction, each with its inverse."""

@@ -1,0 +1,1 @@
+"""Reference pictures: how they are coded, kept and chosen."""

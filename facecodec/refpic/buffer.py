@@ -1,0 +1,64 @@
+"""The reference buffer: the decoded reference pictures that both ends keep, eight slots at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facecodec.errors import MissingReferenceError
+from facecodec.types import CropTransform, F64Array, U8Array
+
+SLOTS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A decoded reference picture.
+
+    Attributes:
+        ref_id: its slot, 0 to 7.
+        pts: time of the picture.
+        picture: decoded still, [S, S, 3] uint8.
+        mesh: decoded mesh, [478, 3] crop units.
+        crop: the square it shows.
+    """
+
+    ref_id: int
+    pts: int
+    picture: U8Array
+    mesh: F64Array
+    crop: CropTransform
+
+
+class ReferenceBuffer:
+    """Slots 0 to 7; a new picture in a slot replaces the old one."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, Reference] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def next_slot(self) -> int:
+        """Slot for the encoder's next reference picture: the oldest one."""
+        slot = self._next
+        self._next = (slot + 1) % SLOTS
+        return slot
+
+    def put(self, reference: Reference) -> None:
+        """Store a picture in its slot."""
+        self._slots[reference.ref_id] = reference
+
+    def get(self, ref_id: int) -> Reference:
+        """Return the picture of a slot.
+
+        Raises:
+            MissingReferenceError: nothing has been received for that slot.
+        """
+        if ref_id not in self._slots:
+            raise MissingReferenceError(ref_id)
+        return self._slots[ref_id]
+
+    def all(self) -> list[Reference]:
+        """Return every picture in the buffer."""
+        return list(self._slots.values())

@@ -1,0 +1,229 @@
+"""What the benchmark's scripts do besides coding: lists, pairing, averages, tables, choices."""
+
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facecodec.errors import ConfigError, MediaError
+from facecodec.types import Frame
+
+
+def frames_at(times_ms, size=8, value=0):
+    pixels = np.full((size, size, 3), value, np.uint8)
+    return [Frame(pixels, t, Fraction(1, 1000)) for t in times_ms]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("one.mp4", "two.mp4", "three.mp4"):
+        (tmp_path / "a" / name).write_bytes(b"x")
+    rows = "a/one.mp4,test\na/two.mp4,train\na/three.mp4,test\n"
+    (tmp_path / "manifest.csv").write_text("file,split\n" + rows)
+    return tmp_path
+
+
+def test_the_manifest_gives_the_clips_of_a_split(dataset):
+    from clips import read_manifest
+
+    assert [c.name for c in read_manifest(dataset)] == ["one", "three"]
+    assert [c.name for c in read_manifest(dataset, split="all")] == ["one", "two", "three"]
+    assert [c.path for c in read_manifest(dataset, only=["three"])] == [dataset / "a" / "three.mp4"]
+
+
+def test_a_wrong_manifest_or_choice_is_named(dataset, tmp_path):
+    from clips import read_manifest
+
+    with pytest.raises(ConfigError, match="one, three"):
+        read_manifest(dataset, only=["two"])
+    with pytest.raises(ConfigError, match="split"):
+        read_manifest(dataset, split="val")
+    (dataset / "a" / "three.mp4").unlink()
+    with pytest.raises(MediaError, match=r"three\.mp4"):
+        read_manifest(dataset)
+    (tmp_path / "other.csv").write_text("name\nx\n")
+    with pytest.raises(MediaError, match="'file' and 'split'"):
+        read_manifest(dataset, tmp_path / "other.csv")
+    with pytest.raises(MediaError, match=r"absent\.csv"):
+        read_manifest(dataset, tmp_path / "absent.csv")
+
+
+def test_source_and_stream_are_put_side_by_side(monkeypatch, tmp_path):
+    import clips
+
+    times = [0, 40, 80, 120]
+    monkeypatch.setattr(clips.api, "decode_frames", lambda *a: iter(frames_at(times, value=2)), raising=False)
+    late = [t + 1000 for t in [*times, 160]]
+    monkeypatch.setattr(clips.api, "source_crops", lambda *a: iter(frames_at(late, value=1)), raising=False)
+    monkeypatch.setattr(
+        clips.api, "reference_crops", lambda *a: iter(frames_at(times, value=3)), raising=False
+    )
+    coded = clips.load_coded(Path("a.mp4"), Path("a.fcv"))
+    assert coded.fps == pytest.approx(25.0)
+    assert [int(lane.mean()) for lane in (coded.source, coded.decoded, coded.still)] == [1, 2, 3]
+    assert coded.source.shape == (4, 8, 8, 3)
+    assert len(clips.load_coded(Path("a.mp4"), Path("a.fcv"), 3).decoded) == 3
+
+
+@pytest.mark.parametrize("times", [[0, 40, 80], [0, 40, 120, 160]])
+def test_frames_that_do_not_belong_together_are_refused(monkeypatch, times):
+    import clips
+
+    monkeypatch.setattr(
+        clips.api, "decode_frames", lambda *a: iter(frames_at([0, 40, 80, 120])), raising=False
+    )
+    monkeypatch.setattr(clips.api, "source_crops", lambda *a: iter(frames_at(times)), raising=False)
+    monkeypatch.setattr(
+        clips.api, "reference_crops", lambda *a: iter(frames_at([0, 40, 80, 120])), raising=False
+    )
+    with pytest.raises(MediaError, match="frame"):
+        clips.load_coded(Path("a.mp4"), Path("a.fcv"))
+
+
+def test_results_hold_no_nan_and_means_leave_gaps_out(tmp_path):
+    from report import cell, markdown_table, mean, write_json
+
+    write_json(
+        tmp_path / "sub" / "x.json", {"a": math.nan, "b": [np.float32(1.5), math.inf], "c": Path("x").name}
+    )
+    assert json.loads((tmp_path / "sub" / "x.json").read_text()) == {"a": None, "b": [1.5, None], "c": "x"}
+    assert mean([1.0, None, math.nan, 3.0]) == 2.0
+    assert mean([None]) is None
+    assert (cell(1.234, 2), cell(None, 2), cell(math.nan, 1)) == ("1.23", "-", "-")
+    assert markdown_table(["a", "b"], [["x", "1"]]) == "| a | b |\n|---|---:|\n| x | 1 |\n"
+
+
+def test_facts_name_machine_versions_and_commit():
+    from report import code_digest, facts
+
+    found = facts()
+    assert {"commit", "cpu", "cores", "torch", "av", "python"} <= found.keys()
+    assert found["code"] == code_digest()
+    json.dumps(found)
+
+
+def test_point_error_is_a_root_of_mean_squares(tmp_path):
+    from table import point_error_px
+
+    stats = tmp_path / "s.jsonl"
+    stats.write_text('{"rms_px": 1.0}\n{"rms_px": null}\n{"type": "reference"}\n{"rms_px": 7.0}\n')
+    assert point_error_px(stats) == pytest.approx(5.0)
+
+
+def test_the_cache_key_follows_the_settings(dataset, tmp_path):
+    from clips import read_manifest
+    from table import cache_key, parse_args
+
+    base = ["--data", str(dataset), "--out", str(tmp_path / "t.json")]
+    one, three = read_manifest(dataset)
+    key = cache_key(parse_args(base), one)
+    assert key == cache_key(parse_args([*base, "--force"]), one)
+    assert key != cache_key(parse_args([*base, "--qp", "30"]), one)
+    assert key != cache_key(parse_args([*base, "--frames", "50"]), one)
+    assert key != cache_key(parse_args(base), three)
+
+
+def test_the_summary_has_every_method_and_clip():
+    from evaluate import MEASURES
+    from table import PARTS, summary
+
+    quality = dict.fromkeys(MEASURES, 0.5) | {"lpips": None}
+    spent = {
+        "frames": 10,
+        "kbps": 4.0,
+        "kbps_by_part": dict.fromkeys(PARTS, 0.5),
+        "references": 1,
+        "motion_bits_mean": 40.0,
+        "motion_bits_p95": 80.0,
+        "point_error_px": 0.4,
+    }
+    anchor = {**quality, "kbps": 5.0, "crf": 51, "scale": 2}
+    result = {
+        "clip": "x",
+        "facecodec": {**spent, **quality},
+        "still": {**quality, "kbps": 2.0},
+        "x264": anchor,
+    }
+    text = summary([result, {**result, "clip": "y"}])
+    for part in (
+        "| facecodec | 4.00 |",
+        "| still | 2.00 |",
+        "| x264 | 5.00 |",
+        "| y |",
+        "5.0 kbit/s, CRF 51, 1/2",
+    ):
+        assert part in text
+
+
+def test_percentiles_leave_the_warm_up_out():
+    from speed import percentiles
+
+    found = percentiles([1.0, 0.002, 0.002, 0.004], frames=8)
+    assert found["median_ms"] == pytest.approx(2.0)
+    assert found["p95_ms"] == pytest.approx(3.8)
+    assert found["ms_per_frame"] == pytest.approx(126.0)
+    assert found["calls"] == 4
+    assert percentiles([0.5], frames=1)["median_ms"] == pytest.approx(500.0)
+
+
+def test_worst_frames_lie_apart():
+    from tiles import worst_frames
+
+    source = np.zeros((20, 2, 2, 3), np.uint8)
+    decoded = source.copy()
+    for index, error in ((5, 90), (6, 80), (15, 70), (0, 10)):
+        decoded[index] = error
+    assert worst_frames(source, decoded, 3, apart=4) == [5, 15, 0]
+
+
+def test_tiles_are_laid_out_in_rows():
+    from clips import CodedClip
+    from tiles import LABEL_PX, MARGIN_PX, tile
+
+    source = np.full((3, 16, 20, 3), 100, np.uint8)
+    coded = CodedClip(source, source + np.uint8(5), source + np.uint8(50), 25.0)
+    sheet = np.asarray(tile(coded, {0: "first", 2: "last"}))
+    assert sheet.shape == (LABEL_PX + 2 * 16, MARGIN_PX + 4 * 20, 3)
+    row = sheet[LABEL_PX + 8, MARGIN_PX + 10 :: 20, 0]
+    assert row.tolist() == [100, 150, 105, 20]
+
+
+def test_motion_rd_means_over_clips():
+    from motion_rd import mean_curve
+
+    curves = [
+        {
+            "curve": [
+                {"qp": 24, "bits_per_frame": b, "rms_px": r},
+                {"qp": 30, "bits_per_frame": b / 2, "rms_px": 2 * r},
+            ]
+        }
+        for b, r in ((40.0, 0.4), (60.0, 0.2))
+    ]
+    found = mean_curve(curves)
+    assert [p["qp"] for p in found] == [24, 30]
+    assert found[0]["bits_per_frame"] == pytest.approx(50.0)
+    assert found[1]["rms_px"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("script", "argv"),
+    [
+        ("motion_rd", ["--data", "x", "--out", "y.json", "--qp", "24,99"]),
+        ("motion_rd", ["--data", "x", "--out", "y.json", "--qp", "fine"]),
+        ("table", ["--data", "x", "--out", "y.json", "--lpips-every", "0"]),
+        ("speed", ["clip.mp4", "--out", "y.json", "--frames", "1"]),
+        ("tiles", ["a.mp4", "a.fcv", "--out", "y.png", "--frames", "1,b"]),
+    ],
+)
+def test_wrong_arguments_end_with_usage(script, argv, capsys):
+    import importlib
+
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(script).parse_args(argv)
+    assert stop.value.code == 2
+    assert "error" in capsys.readouterr().err

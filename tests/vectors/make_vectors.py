@@ -1,0 +1,186 @@
+"""Make the golden vectors: ``python tests/vectors/make_vectors.py [--bump]``.
+
+Each vector is a ``.bin`` beside a ``.json`` that says what it must parse to, or which error it must
+raise. The bytes of a version never change: the script overwrites nothing unless ``--bump`` is given,
+which belongs with a new BITSTREAM_VERSION.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import random
+import sys
+from pathlib import Path
+
+from facecodec.bitstream import (
+    BITSTREAM_VERSION,
+    AudioCodec,
+    AudioUnit,
+    BackdropUnit,
+    IndexEntry,
+    IndexUnit,
+    MotionUnit,
+    ReferenceUnit,
+    StillCodec,
+    StreamHeader,
+    Unit,
+    UnitKind,
+    View,
+    frame_unit,
+    pack_unit,
+)
+from facecodec.container import FcvWriter
+from facecodec.entropy import BitModels, RangeEncoder
+from facecodec.types import KeypointSet, Packet, PacketKind
+
+MODEL_ID = bytes.fromhex("0011223344556677")
+STILL = bytes(range(40))
+
+CROP_HEADER = StreamHeader(
+    MODEL_ID, KeypointSet.MESH_478, 1, 256, 256, 256, View.CROP, 1, 25, 1, start_pts=-7, scene_grid=7
+)
+FRAME_HEADER = StreamHeader(
+    MODEL_ID, KeypointSet.DLIB_68, 1, 512, 1920, 1080, View.FRAME, 1001, 30000, 1, 90000, 0,
+    AudioCodec.OPUS, 2, 312,
+)  # fmt: skip
+REFERENCE = ReferenceUnit(3, -5, -12, 40, 300, StillCodec.AV1, b"mesh bytes", STILL)
+BACKDROP = BackdropUnit(3, StillCodec.AV1, 640, 360, STILL)
+MOTION = MotionUnit(3, 24, 48, 0, bytes.fromhex("c0ffee01"), reset=True)
+MOTION_VFR = MotionUnit(0, 51, 3, 2, b"", deltas=(0, 300))
+AUDIO = AudioUnit(-312, (b"\x48" + bytes(19), b"\xfc\x01\x02"), absolute=True)
+INDEX = IndexUnit(250, 250, (IndexEntry(0, 3000, 40), IndexEntry(100, 9000, 7000, 5000)))
+
+VALID: dict[str, Unit] = {
+    "header_crop": CROP_HEADER,
+    "header_frame": FRAME_HEADER,
+    "reference": REFERENCE,
+    "backdrop": BACKDROP,
+    "motion": MOTION,
+    "motion_vfr": MOTION_VFR,
+    "audio": AUDIO,
+    "index": INDEX,
+}
+
+# Vector, byte of the payload, what goes there: one field beyond its limit, under a good checksum.
+OVERLIMIT = {
+    "header_crop": (9, b"\x03"),  # keypoint_set
+    "header_frame": (17, b"\x02"),  # view
+    "reference": (0, b"\x08"),  # ref_id
+    "backdrop": (2, b"\x00\x0f"),  # width
+    "motion": (0, b"\x23"),  # reserved flag
+    "motion_vfr": (1, b"\x34"),  # qp 52
+    "audio": (3, b"\x41"),  # n_packets 65
+    "index": (4, b"\x81\x80\x04"),  # n_entries 65537
+}
+
+
+def jsonable(value: object) -> object:
+    """Fields as JSON: bytes as hex, units and entries as objects and lists."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [jsonable(item) for item in value]
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def overlimit(name: str, unit: Unit) -> bytes:
+    """A unit with one field out of range."""
+    place, patch = OVERLIMIT[name]
+    payload = bytearray(unit.pack())
+    payload[place : place + len(patch)] = patch
+    return frame_unit(unit.KIND, bytes(payload))
+
+
+def flip_last(data: bytes) -> bytes:
+    """Invert the last bit."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def example_file() -> bytes:
+    """A small file: header, reference, backdrop, two groups, sound, index."""
+    out = io.BytesIO()
+    with FcvWriter(out) as writer:
+        writer.write_header(FRAME_HEADER)
+        packets: list[tuple[PacketKind, Unit, bool]] = [
+            (PacketKind.REFERENCE, REFERENCE, False),
+            (PacketKind.BACKDROP, BACKDROP, False),
+            (PacketKind.MOTION, MOTION, True),
+            (PacketKind.AUDIO, AUDIO, False),
+            (PacketKind.MOTION, dataclasses.replace(MOTION_VFR, ref_id=3), False),
+        ]
+        for kind, unit, access in packets:
+            writer.write(Packet(kind, pack_unit(unit), 0, is_random_access=access))
+    return out.getvalue()
+
+
+def coder_vector() -> tuple[bytes, dict[str, object]]:
+    """Bits of eight models and a few raw numbers, through the range coder."""
+    rng = random.Random(BITSTREAM_VERSION)
+    initial = [1, 65535, 32768, 1000, 60000, 50000, 20000, 40000]
+    models, encoder = BitModels(8, initial, trust=2), RangeEncoder()
+    steps: list[list[int]] = []
+    for _ in range(400):
+        if rng.random() < 0.05:
+            bits = rng.randrange(21)
+            value = rng.getrandbits(bits) if bits else 0
+            encoder.encode_raw(value, bits)
+            steps.append([-1, bits, value])
+        else:
+            index = rng.randrange(8)
+            bit = int(rng.random() * 65536 >= initial[index])
+            encoder.encode(models, index, bit)
+            steps.append([index, 1, bit])
+    return encoder.finish(), {"initial": initial, "trust": 2, "steps": steps}
+
+
+def all_vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
+    """Name to bytes and JSON."""
+    vectors: dict[str, tuple[bytes, dict[str, object]]] = {}
+    for name, unit in VALID.items():
+        data = pack_unit(unit)
+        vectors[name] = data, {"type": "unit", "unit": unit.KIND.label, "fields": jsonable(unit)}
+        for suffix, broken, error in (
+            ("truncated", data[:-3], "TruncatedError"),
+            ("badcrc", flip_last(data), "ChecksumError"),
+            ("overlimit", overlimit(name, unit), "LimitError"),
+        ):
+            vectors[f"{name}_{suffix}"] = broken, {"type": "unit", "error": error}
+    version = b"\xff" + CROP_HEADER.pack()[1:]
+    broken = frame_unit(UnitKind.HEADER, version)
+    vectors["header_crop_version"] = broken, {"type": "unit", "error": "UnsupportedVersionError"}
+    vectors["range_coder"] = (coder := coder_vector())[0], {"type": "range_coder", **coder[1]}
+    file = example_file()
+    vectors["file"] = file, {"type": "file", "units": [0, 1, 2, 3, 4, 3, 5]}
+    for suffix, broken, error in (
+        ("badmagic", b"FCW" + file[3:], "BadMagicError"),
+        ("truncated", file[:60], "TruncatedError"),
+        ("badcrc", file[:50] + b"\xff" + file[51:], "ChecksumError"),
+        ("overlimit", file + b"\0", "LimitError"),
+    ):
+        vectors[f"file_{suffix}"] = broken, {"type": "file", "error": error}
+    return vectors
+
+
+def main() -> int:
+    """Write the vectors of this version."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bump", action="store_true", help="overwrite: with a new bitstream version only")
+    bump = parser.parse_args().bump
+    folder = Path(__file__).parent / f"v{BITSTREAM_VERSION}"
+    if folder.exists() and any(folder.iterdir()) and not bump:
+        print(f"{folder} holds vectors already; they change only with the version (--bump)", file=sys.stderr)
+        return 1
+    folder.mkdir(exist_ok=True)
+    for name, (data, fields) in all_vectors().items():
+        (folder / f"{name}.bin").write_bytes(data)
+        (folder / f"{name}.json").write_text(json.dumps(fields, separators=(",", ":")) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Golden vectors: the same bytes, the same fields, the same errors, for every version."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facecodec.bitstream import BITSTREAM_VERSION, AudioUnit, pack_unit, parse_unit
+from facecodec.container import FcvReader
+from facecodec.entropy import BitModels, RangeDecoder, RangeEncoder
+from facecodec.errors import BitstreamError
+from tests.vectors.make_vectors import VALID, all_vectors, jsonable, main
+
+HERE = Path(__file__).parent
+VECTORS = sorted(HERE.glob("v*/*.json"))
+
+
+def load(path: Path) -> tuple[bytes, dict[str, Any]]:
+    return path.with_suffix(".bin").read_bytes(), json.loads(path.read_text())
+
+
+def of_type(name: str, broken: bool) -> list[Path]:
+    found = []
+    for path in VECTORS:
+        fields = json.loads(path.read_text())
+        if fields["type"] == name and ("error" in fields) == broken:
+            found.append(path)
+    return found
+
+
+def name(path: Path) -> str:
+    return f"{path.parent.name}-{path.stem}"
+
+
+def read_file(data: bytes) -> list[int]:
+    with FcvReader(io.BytesIO(data)) as reader:
+        return [int(at.kind) for at in reader.units()]
+
+
+def test_each_valid_unit_has_its_broken_siblings() -> None:
+    names = {path.stem for path in VECTORS if path.parent.name == f"v{BITSTREAM_VERSION}"}
+    for vector in VALID:
+        assert {vector + end for end in ("", "_truncated", "_badcrc", "_overlimit")} <= names
+
+
+@pytest.mark.parametrize("path", of_type("unit", broken=False), ids=name)
+def test_unit_parses_and_returns_to_the_same_bytes(path: Path) -> None:
+    data, expected = load(path)
+    unit = parse_unit(data)
+    assert unit.KIND.label == expected["unit"]
+    assert jsonable(unit) == expected["fields"]
+    assert pack_unit(unit) == data
+    if isinstance(unit, AudioUnit):
+        assert unit.resolve_pts(None) == [-312, 648, 1608]
+
+
+@pytest.mark.parametrize("path", of_type("unit", broken=True), ids=name)
+def test_broken_unit_raises_its_error(path: Path) -> None:
+    data, expected = load(path)
+    with pytest.raises(BitstreamError) as caught:
+        parse_unit(data)
+    assert type(caught.value).__name__ == expected["error"]
+
+
+@pytest.mark.parametrize("path", of_type("file", broken=False), ids=name)
+def test_file_holds_its_units(path: Path) -> None:
+    data, expected = load(path)
+    assert read_file(data) == expected["units"]
+
+
+@pytest.mark.parametrize("path", of_type("file", broken=True), ids=name)
+def test_broken_file_raises_its_error(path: Path) -> None:
+    data, expected = load(path)
+    with pytest.raises(BitstreamError) as caught:
+        read_file(data)
+    assert type(caught.value).__name__ == expected["error"]
+
+
+@pytest.mark.parametrize("path", of_type("range_coder", broken=False), ids=name)
+def test_range_coder_gives_these_bits_and_these_bytes(path: Path) -> None:
+    data, expected = load(path)
+    count = len(expected["initial"])
+    decoder, models = RangeDecoder(data), BitModels(count, expected["initial"], expected["trust"])
+    encoder, twin = RangeEncoder(), models.copy()
+    for index, bits, value in expected["steps"]:
+        if index < 0:
+            assert decoder.decode_raw(bits) == value
+            encoder.encode_raw(value, bits)
+        else:
+            assert decoder.decode(models, index) == value
+            encoder.encode(twin, index, value)
+    decoder.finish()
+    assert encoder.finish() == data
+    assert (models.fast, models.slow, models.ages) == (twin.fast, twin.slow, twin.ages)
+
+
+def test_this_version_still_makes_its_vectors() -> None:
+    made = all_vectors()
+    folder = HERE / f"v{BITSTREAM_VERSION}"
+    assert {path.stem for path in folder.glob("*.bin")} >= set(made)
+    for vector, (data, _) in made.items():
+        assert (folder / f"{vector}.bin").read_bytes() == data
+
+
+def test_the_script_overwrites_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["make_vectors.py"])
+    before = {path: path.stat().st_mtime_ns for path in HERE.glob("v*/*")}
+    assert main() == 1
+    assert before == {path: path.stat().st_mtime_ns for path in HERE.glob("v*/*")}
