@@ -46,7 +46,7 @@ class EncoderConfig:
     size: Literal[256, 512] = 256
     view: Literal["frame", "crop"] = "frame"
     qp: int = QP_DEFAULT
-    ref_quality: int = 60
+    ref_quality: int = 55
     scene_points: Literal["auto", "off"] = "auto"
     intra_period: int = 0
     lookahead: int = 48

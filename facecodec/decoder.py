@@ -1,13 +1,17 @@
 """The decoder: packets in, frames out.
 
-The stages are the encoder's backwards: unit, levels, motion, generator, compositing. A decoder never fails on a
-packet that cannot be shown because something before it is missing: it drops it, and ``needs_keyframe`` says so.
+The stages are the encoder's backwards: unit, levels, motion, generator, compositing. A decoder never fails
+on a packet that cannot be shown because something before it is missing: it drops it, and ``needs_keyframe``
+says so.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -42,6 +46,9 @@ from facecodec.types import CropTransform, F32Array, F64Array, Frame, Packet, U8
 
 MODELS = (WarpGenerator.model_id,)
 """Models whose streams this decoder shows."""
+
+
+_MAX_WORKERS = 8
 
 
 class _Paster(Protocol):
@@ -151,8 +158,7 @@ class Decoder:
     Attributes:
         header: the stream header, once it has come.
         needs_keyframe: motion came that cannot be shown; a reference picture and a reset group are needed.
-        timings: seconds of each call of each stage (entropy, still, generator, composite); generator and composite
-            count whole groups.
+        timings: seconds of each call of each stage (entropy, still, generator, composite), a group at a time.
         held_frames: frames shown so far in which the encoder saw no face.
 
     Raises:
@@ -167,6 +173,8 @@ class Decoder:
         self.held_frames = 0
         self._device = _device(self.config.speed.device)
         self._generator = WarpGenerator().to(self._device)
+        self._workers = self.config.speed.threads or min(os.cpu_count() or 1, _MAX_WORKERS)
+        self._pool = _worker_pool(self._workers) if self._device.type == "cpu" else None
         self._motion: MotionDecoder | None = None
         self._states: dict[int, ReferenceState] = {}
         self._backdrops: dict[int, U8Array] = {}
@@ -267,7 +275,14 @@ class Decoder:
         return frames
 
     def _generate(self, motion: DecodedMotion, picked: list[int]) -> U8Array:
-        """Crops of some frames of a group, [n, S, S, 3] uint8."""
+        """Crops of some frames of a group, [n, S, S, 3] uint8; on a CPU every worker makes a share."""
+        if self._pool is None:
+            return self._generate_batch(motion, picked)
+        share = -(-len(picked) // self._workers)
+        parts = [picked[i : i + share] for i in range(0, len(picked), share)]
+        return np.concatenate(list(self._pool.map(lambda part: self._generate_batch(motion, part), parts)))
+
+    def _generate_batch(self, motion: DecodedMotion, picked: list[int]) -> U8Array:
         mesh = torch.from_numpy(motion.meshes[picked].astype(np.float32)).to(self._device)
         scene = None
         if motion.scene is not None:
@@ -304,6 +319,25 @@ class Decoder:
         start = time.perf_counter()
         yield
         self.timings.setdefault(stage, []).append(time.perf_counter() - start)
+
+
+def _worker_pool(count: int) -> ThreadPoolExecutor:
+    """Threads that each run torch on one core.
+
+    The generator is many small operations: frames side by side use the cores better than threads within an
+    operation, which wait for each other whenever another program wants a core.
+    """
+    before = torch.get_num_threads()
+    started = threading.Barrier(count)
+
+    def start(_: int) -> None:
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="facecodec-generate")
+    list(pool.map(start, range(count)))
+    torch.set_num_threads(before)
+    return pool
 
 
 def _device(name: str) -> torch.device:

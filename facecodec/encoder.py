@@ -1,7 +1,7 @@
 """The encoder: frames in, packets out.
 
-The shape is that of a codec context in PyAV: :meth:`Encoder.encode` takes a frame and returns the packets that are
-ready, :meth:`Encoder.flush` returns the rest. The stages follow each other in :meth:`Encoder._code_group`.
+The shape is that of a codec context in PyAV: :meth:`Encoder.encode` takes a frame and returns the packets
+that are ready, :meth:`Encoder.flush` returns the rest. :meth:`Encoder._advance` lists the stages.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import torch
 
+from facecodec.analysis.references import Candidate, ReferenceChooser
 from facecodec.analysis.scene import SceneFitter
 from facecodec.analysis.window import Tracked, TrackWindow
 from facecodec.bitstream import (
@@ -42,9 +44,7 @@ from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.refpic.backdrop import make_backdrop
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still, encode_still
-from facecodec.refpic.policy import MIN_FRAMES, REUSE_TURN, best_frame, inside, resized, serves
-from facecodec.track.crop import choose_crop, crop_picture, face_box
-from facecodec.track.quality import sharpness
+from facecodec.track.crop import crop_picture
 from facecodec.track.tracker import make_tracker
 from facecodec.types import CropTransform, F32Array, F64Array, Frame, I32Array, Packet, PacketKind, U8Array
 
@@ -134,6 +134,10 @@ class Encoder:
         self._levels = LevelState(self._layout)
         self._history = np.zeros((2, self._layout.count), np.int32)
         self._buffer = ReferenceBuffer()
+        reach = self._group + self.config.lookahead
+        self._chooser = ReferenceChooser(
+            self._window, self._buffer, reach, self.config.size, self.config.intra_period
+        )
         self._active: _Active | None = None
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
@@ -145,7 +149,7 @@ class Encoder:
         """Take a frame and return the packets that are ready, which may be none.
 
         Raises:
-            ShapeError: the picture is not [H, W, 3], smaller than 16x16, or of another size than those before.
+            ShapeError: the picture is not [H, W, 3], too small, or of another size than those before.
         """
         shape = frame.pixels.shape
         if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 16:
@@ -197,43 +201,21 @@ class Encoder:
     def _choose_reference(self, items: list[Tracked], points: F32Array) -> list[Packet]:
         """Keep the reference picture, take one from the buffer, or send another."""
         active = self._active
+        kept = None
         if active is not None:
-            period = self.config.intra_period
-            if not items[0].is_cut and not (period and active.frames >= period):
-                if serves(active.reference, points) or active.frames < MIN_FRAMES:
-                    return []
-                for other in self._buffer.all():
-                    if other.crop == active.reference.crop and serves(other, points, REUSE_TURN):
-                        self._activate(other)
-                        return []
-            elif all(item.landmarks is None for item in items):
+            if self._chooser.still_serves(active.reference, active.frames, items, points):
                 return []
-        return self._send_reference()
-
-    def _send_reference(self) -> list[Packet]:
-        ahead = self._window.first_cut(min(len(self._window), self._group + self.config.lookahead))
-        points, valid = self._window.smoothed(ahead)
-        items = self._window.frames(ahead)
-        known = np.flatnonzero(valid)
-        sharp = np.array([sharpness(items[i].frame.pixels, face_box(points[i])) for i in known])
-        best = best_frame(points[known], sharp)
-        item = items[known[best]]
-        crop = self._choose_crop(points[known], best)
-        packets = [] if self.header is not None else [self._start_stream(items, crop)]
+            other = self._chooser.from_buffer(active.reference, items, points)
+            if other is not None:
+                self._activate(other)
+                return []
+            kept = active.reference.crop
+        candidate = self._chooser.choose(kept, self.header.coded_size if self.header else None)
+        packets = [] if self.header is not None else [self._start_stream(items, candidate.crop)]
         with self._timed("still"):
-            reference, units = self._code_reference(item.frame, points[known[best]], crop)
+            reference, units = self._code_reference(candidate)
         self._activate(reference)
-        packets += [_packet(unit, reference.pts) for unit in units]
-        return packets
-
-    def _choose_crop(self, points: F32Array, index: int) -> CropTransform:
-        if self._active is not None:
-            kept = self._active.reference.crop
-            if inside(kept.to_crop(points)):
-                return kept
-        height, width = self._shape[:2] if self._shape else (0, 0)
-        crop = choose_crop(points, index, width, height, self.config.size)
-        return crop if self.header is None else resized(crop, self.header.coded_size)
+        return packets + [_packet(unit, reference.pts) for unit in units]
 
     def _start_stream(self, items: list[Tracked], crop: CropTransform) -> Packet:
         height, width = self._shape[:2] if self._shape else (0, 0)
@@ -269,24 +251,24 @@ class Encoder:
             return max(1, int(values[counts.argmax()]))
         return max(1, round(1 / ((self._frame_rate or Fraction(25)) * base)))
 
-    def _code_reference(
-        self, frame: Frame, points: F32Array, crop: CropTransform
-    ) -> tuple[Reference, list[Unit]]:
+    def _code_reference(self, candidate: Candidate) -> tuple[Reference, list[Unit]]:
+        """Code a reference picture, and the backdrop beside it."""
         assert self.header is not None  # noqa: S101  set before the first reference
-        speed = "best" if self.config.lookahead else "realtime"
-        still = encode_still(crop_picture(frame.pixels, crop), self.config.ref_quality, speed=speed)
-        levels = mesh_to_levels(crop.to_crop(points).astype(np.float64))
-        slot = self._buffer.next_slot()
-        pts = frame.pts - self.header.start_pts
-        unit = ReferenceUnit(
-            slot, pts, crop.x, crop.y, crop.side, StillCodec.AV1, encode_mesh(levels), still
-        )
+        crop, pixels = candidate.crop, candidate.frame.pixels
+        speed: Literal["best", "realtime"] = "best" if self.config.lookahead else "realtime"
+        still = encode_still(crop_picture(pixels, crop), self.config.ref_quality, speed=speed)
+        levels = mesh_to_levels(crop.to_crop(candidate.points).astype(np.float64))
+        slot, pts = self._buffer.next_slot(), candidate.frame.pts
+        start = self.header.start_pts
+        place = (crop.x, crop.y, crop.side)
+        unit = ReferenceUnit(slot, pts - start, *place, StillCodec.AV1, encode_mesh(levels), still)
         picture = decode_still(still, width=crop.size, height=crop.size)
-        reference = Reference(slot, frame.pts, picture, levels_to_mesh(levels), crop)
+        reference = Reference(slot, pts, picture, levels_to_mesh(levels), crop)
         self._buffer.put(reference)
+        self._chooser.keep(reference, candidate.patch)
         units: list[Unit] = [unit]
         if self.header.view == View.FRAME:
-            backdrop = make_backdrop(frame.pixels, crop)
+            backdrop = make_backdrop(pixels, crop)
             quality = max(0, self.config.ref_quality - BACKDROP_QUALITY_DROP)
             data = encode_still(backdrop, quality, speed=speed)
             units.append(BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data))
@@ -369,7 +351,8 @@ class Encoder:
 
     def _pack(self, times: list[int], residuals: I32Array, held: list[bool], rms: F64Array) -> Packet:
         """Entropy code a group and move the state on."""
-        assert self._active is not None and self.header is not None  # noqa: S101  set by the callers
+        assert self._active is not None  # noqa: S101  set by the callers
+        assert self.header is not None  # noqa: S101  likewise
         reset = self._resets(times[0])
         with self._timed("code"):
             face, scene = count_levels(self._levels.copy(), residuals, held, reset)

@@ -98,9 +98,7 @@ class UnsupportedVersionError(BitstreamError):
 class TruncatedError(BitstreamError):
     """The bytes end before the unit does."""
 
-    def __init__(
-        self, need: int, have: int, *, unit: str = "", offset: int | None = None
-    ) -> None:
+    def __init__(self, need: int, have: int, *, unit: str = "", offset: int | None = None) -> None:
         super().__init__(f"needs {need} bytes, {have} left", unit=unit, offset=offset)
         self.need = need
         self.have = have

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facecodec.refpic.appearance import face_patch
 from facecodec.track.smooth import OneEuroFilter, context_frames, cut_segments, smooth_zero_phase
 from facecodec.track.tracker import FaceTracker
 from facecodec.types import F32Array, Frame, Landmarks, U8Array
@@ -33,11 +34,13 @@ class Tracked:
         frame: the picture.
         landmarks: its face, or None.
         is_cut: the picture has nothing to do with the one before.
+        patch: how the face looks, [48, 48], or None.
     """
 
     frame: Frame
     landmarks: Landmarks | None
     is_cut: bool
+    patch: F32Array | None
 
 
 class TrackWindow:
@@ -118,8 +121,9 @@ class TrackWindow:
         if landmarks is not None and self._causal is not None:
             points = self._causal.filter(landmarks.points, frame.time_s)
             landmarks = Landmarks(points, landmarks.score, landmarks.keypoint_set)
+        patch = None if landmarks is None else face_patch(frame.pixels, landmarks.points)
         self._timings.append(time.perf_counter() - start)
-        return Tracked(frame, landmarks, cut)
+        return Tracked(frame, landmarks, cut, patch)
 
 
 def _points_of(item: Tracked) -> tuple[F32Array, bool]:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
-from facecodec.api.report import OnProgress, Progress, torch_threads, writing
+from facecodec.api.report import OnProgress, Progress, single_threaded_torch, writing
 from facecodec.bitstream import AudioCodec, AudioUnit, MotionUnit, StreamHeader, opus_duration
 from facecodec.config import DecoderConfig
 from facecodec.container.fcv import DamagedUnit, FcvReader, UnitAt
@@ -91,7 +91,7 @@ class _Playback:
             yield from self._sound(at.unit)
         elif not isinstance(at.unit, StreamHeader):
             try:
-                frames = self._decoder.take(at.unit, show_from=self._from)  # type: ignore[arg-type]
+                frames = self._decoder.take(at.unit, show_from=self._from)
             except BitstreamError as err:
                 self._warn(err)
                 self._decoder.lost()
@@ -137,7 +137,7 @@ def decode_frames(
         WeightsMismatchError: it was made for a model that is not here.
     """
     config = config or DecoderConfig()
-    with FcvReader(src) as reader, torch_threads(config.speed.threads):
+    with FcvReader(src) as reader, single_threaded_torch():
         play = _Playback(reader, Decoder(config), start_s, duration_s)
         for item in play.run():
             if isinstance(item, Frame):
@@ -182,7 +182,7 @@ def decode_file(
     begun = time.perf_counter()
     with ExitStack() as stack:
         reader = stack.enter_context(FcvReader(src))
-        stack.enter_context(torch_threads(config.speed.threads))
+        stack.enter_context(single_threaded_torch())
         decoder = Decoder(config)
         play = _Playback(reader, decoder, start_s, duration_s)
         stack.enter_context(writing(dst))
@@ -202,7 +202,7 @@ def decode_file(
             header.time_base,
             frame_rate=1 / (header.frame_duration * header.time_base),
             crf=crf,
-            audio=OpusStreamInfo(header.channels, header.pre_skip) if sound else None,  # type: ignore[arg-type]
+            audio=OpusStreamInfo(header.channels, header.pre_skip) if sound else None,
             metadata=synthetic_mark(decoder.generator),
             overwrite=overwrite,
         )

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
-from facecodec.api.report import Accounts, OnProgress, Progress, torch_threads, writing
+from facecodec.api.report import Accounts, OnProgress, Progress, single_threaded_torch, writing
 from facecodec.bitstream import MAGIC, AudioUnit, pack_unit, parse_unit
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.container.fcv import FcvWriter
@@ -25,7 +25,7 @@ from facecodec.types import AudioPacket, Frame, Packet, PacketKind
 _AUDIO_RATE = 48000
 _AUDIO_UNIT_SAMPLES = 23040
 """Sound is gathered into units of 0.48 s."""
-_AUDIO_FRAME_MS = 60
+_AUDIO_FRAME_MS: Literal[60] = 60
 _MIN_PICTURE, _MAX_PICTURE = 16, 16384
 
 
@@ -144,7 +144,7 @@ def encode_file(
             config, speed, frame_rate=rate, audio=audio.info if audio else None, on_frame=tally.add
         )
         stack.callback(encoder.close)
-        stack.enter_context(torch_threads(speed.threads))
+        stack.enter_context(single_threaded_torch())
         job = _Job(FcvWriter(file), encoder, audio, tally, on_progress)
         total = round(duration_s * rate) if duration_s is not None else reader.info.frames
         try:
@@ -158,7 +158,9 @@ def encode_file(
 
 def _check_size(src: str | Path, width: int, height: int) -> None:
     if min(width, height) < _MIN_PICTURE or max(width, height) > _MAX_PICTURE:
-        raise MediaError(src, f"pictures of {width}x{height}; {_MIN_PICTURE} to {_MAX_PICTURE} a side can be coded")
+        raise MediaError(
+            src, f"pictures of {width}x{height}; {_MIN_PICTURE} to {_MAX_PICTURE} a side can be coded"
+        )
 
 
 def _open_audio(

@@ -74,7 +74,7 @@ def code_track(points: npt.NDArray[np.floating], fps: float, qp: int = QP_DEFAUL
     """Code the face motion of a track alone, as the encoder does with look-ahead.
 
     Args:
-        points: [T, 478, 3] crop units, already smoothed; the middle frame of the first second is the reference.
+        points: [T, 478, 3] crop units, already smoothed; the frame at half a second is the reference.
         fps: frames a second.
         qp: quantisation parameter.
 

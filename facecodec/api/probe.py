@@ -107,7 +107,9 @@ class _Sums:
         self.last = motion.pts[-1]
 
 
-def walk(reader: FcvReader, decoder: MotionDecoder, sums: _Sums | None = None) -> Iterator[DecodedMotion | Reference]:
+def walk(
+    reader: FcvReader, decoder: MotionDecoder, sums: _Sums | None = None
+) -> Iterator[DecodedMotion | Reference]:
     """Decode references and motion of a file in order; damage ends or thins the walk.
 
     Args:

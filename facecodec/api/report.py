@@ -14,7 +14,7 @@ from facecodec.bitstream import MotionUnit, Unit, UnitKind
 from facecodec.errors import MediaError
 
 SECTIONS = ("header", "reference", "backdrop", "face", "scene", "audio", "index")
-"""Parts of a file. ``header`` holds magic, stream header and the framing of motion units; ``index`` the trailer too."""
+"""Parts of a file: ``header`` is magic, stream header and framing of motion; ``index`` has the trailer."""
 
 _SECTION_OF_KIND = {
     UnitKind.HEADER: "header",
@@ -86,7 +86,7 @@ class Accounts:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turn the operating system's refusals (disk full, no permission) into a MediaError that names the file."""
+    """Turn the system's refusals (disk full, no permission) into a MediaError that names the file."""
     try:
         yield
     except OSError as err:
@@ -94,11 +94,10 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Run torch with so many threads inside, 0 for as they are."""
+def single_threaded_torch() -> Iterator[None]:
+    """Run torch on one thread inside: encoder and decoder share their work out by frames instead."""
     before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

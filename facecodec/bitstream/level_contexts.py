@@ -80,7 +80,8 @@ class LevelState:
 
     Args:
         layout: the stream's channels.
-        probabilities: initial probabilities of a 0, one for each of ``CONTEXTS``; the shipped ones by default.
+        probabilities: initial probabilities of a 0, one for each of ``CONTEXTS``; the shipped ones by
+            default.
 
     Attributes:
         layout: the stream's channels.

@@ -31,6 +31,7 @@ __all__ = [
     "ChannelLayout",
     "LevelState",
     "count_levels",
+    "decode_group",
     "decode_levels",
     "encode_levels",
     "name_unit",
@@ -141,14 +142,17 @@ def decode_levels(state: LevelState, data: bytes, n: int, reset: bool) -> tuple[
     """
     work = state.copy()
     try:
-        out = _decode(work, RangeDecoder(data), n, reset)
+        out = decode_group(work, RangeDecoder(data), n, reset)
     except BitstreamError as err:
         raise name_unit(err, "motion") from None
     state.adopt(work)
     return out
 
 
-def _decode(state: LevelState, decoder: RangeDecoder, n: int, reset: bool) -> tuple[I32Array, list[bool]]:
+def decode_group(
+    state: LevelState, decoder: RangeDecoder, n: int, reset: bool
+) -> tuple[I32Array, list[bool]]:
+    """As :func:`decode_levels`, from a decoder at its start; on an error the state is lost."""
     steps = schedule(n, reset)
     if reset:
         state.reset()

@@ -221,14 +221,25 @@ class RangeDecoder:
         self._range = width
 
     def finish(self) -> None:
-        """Check that the data end where the encoder's end, once every bit has been decoded.
+        """Check that the data are the encoder's own, once every bit has been decoded.
+
+        Many strings decode to the same bits; the encoder writes one of them. As ``code`` is the number read
+        minus the encoder's ``low``, the decoder knows ``low`` too, and with it what the encoder flushed.
 
         Raises:
-            LimitError: bytes are left that an encoder would not have written.
+            LimitError: an encoder would have written other bytes.
         """
-        spare = len(self._data) - (self._place - 3)
+        data, place = self._data, self._place
+        spare = len(data) - (place - 3)
         if spare > 0:
             raise LimitError("bytes behind the range coder's end", spare, "0")
+        read = int.from_bytes(data[place - 4 : place].ljust(4, b"\0"), "big")
+        low = (read - self._code) % _FULL
+        flushed = 0 if low + self._range > _FULL else (low + _MASK) & ~_MASK
+        if read != flushed:
+            raise LimitError("end of the range coder's bytes", read, f"{flushed}")
+        if len(data) > max(place - MAX_OVERREAD, 0) and not data[-1]:
+            raise LimitError("last byte of the range coder", 0, "not 0")
 
 
 class BitCounter:

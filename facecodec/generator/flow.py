@@ -71,7 +71,8 @@ def fit_spline(controls: Tensor, values: Tensor, diagonal: Tensor) -> Tensor:
     rhs = torch.cat([rhs, rhs.new_zeros(batch, 3, rhs.shape[-1])], 1)
     system = torch.cat([top, bottom], 1)
     if system.is_cuda:
-        return torch.linalg.solve(system, rhs).float()
+        batched: Tensor = torch.linalg.solve(system, rhs)
+        return batched.float()
     # One by one: MKL's batched LU fails or hangs at some sizes with several threads (torch 2.13, AMD).
     return torch.stack([torch.linalg.solve(a, b) for a, b in zip(system, rhs, strict=True)]).float()
 

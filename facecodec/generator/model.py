@@ -182,10 +182,7 @@ class WarpGenerator(nn.Module):
 
     def _outer(self, state: ReferenceState, mesh: Tensor, scene: Tensor | None, size: int) -> Tensor:
         """Displacements outside the face, [B, size, size, 2]."""
-        at = mesh[:, self.controls, :2]
-        motion = state.mesh[self.controls, :2] - at
-        facing = raster.vertex_facing(mesh, self.triangles, SURFACE_POINTS)[:, self.controls]
-        trust = flow.smooth_step(facing, -0.1, 0.2) * state.trust[self.controls]
+        at, motion, trust = self._mesh_controls(state, mesh)
         if scene is None:
             offsets, heard = self._still_scene(motion, mesh)
             count = _DEFAULT_SCENE
@@ -203,6 +200,52 @@ class WarpGenerator(nn.Module):
             self.field_size,
             size,
         )
+
+    def _mesh_controls(self, state: ReferenceState, mesh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Place [B, N, 2], displacement [B, N, 2] and trust [B, N] of the mesh points that carry the spline."""
+        at = mesh[:, self.controls, :2]
+        facing = raster.vertex_facing(mesh, self.triangles, SURFACE_POINTS)[:, self.controls]
+        trust = flow.smooth_step(facing, -0.1, 0.2) * state.trust[self.controls]
+        return at, state.mesh[self.controls, :2] - at, trust
+
+    def scene_basis(
+        self, state: ReferenceState, mesh: Tensor, count: int, nodes: int
+    ) -> tuple[Tensor, Tensor]:
+        """The field outside the face as an affine function of the scene points' offsets.
+
+        The displacement at the centres of ``nodes`` x ``nodes`` cells is ``fixed + basis @ scene``.
+
+        Args:
+            state: the reference picture.
+            mesh: current meshes, [B, 478, 3], crop units.
+            count: scene points a side, 5, 7 or 9.
+            nodes: cells a side.
+
+        Returns:
+            ``fixed`` [B, nodes, nodes, 2], crop units, and ``basis`` [B, nodes * nodes, count * count].
+
+        Raises:
+            ShapeError: ``mesh`` has the wrong shape.
+        """
+        raster.check_mesh(mesh)
+        mesh = mesh.float()
+        at, motion, trust = self._mesh_controls(state, mesh)
+        places = flow.grid_points(count, mesh).expand(len(mesh), -1, -1)
+        heard = self.scene_trust(mesh, count).reshape(len(mesh), -1)
+        unit = torch.eye(count * count, dtype=mesh.dtype, device=mesh.device).expand(len(mesh), -1, -1)
+        values = torch.cat(
+            [
+                torch.cat([motion, motion.new_zeros(*motion.shape[:2], count * count)], -1),
+                torch.cat([torch.zeros_like(places), unit], -1),
+            ],
+            1,
+        )
+        controls = torch.cat([at, places], 1)
+        weights = flow.fit_spline(controls, values, flow.stiffness(torch.cat([trust, heard], 1)))
+        step = (torch.arange(nodes, device=mesh.device) + 0.5) / nodes
+        cells = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1).reshape(-1, 2)
+        field = flow.evaluate_spline(controls, weights, cells)
+        return field[..., :2].reshape(len(mesh), nodes, nodes, 2), field[..., 2:]
 
     def _still_scene(self, motion: Tensor, mesh: Tensor) -> tuple[Tensor, Tensor]:
         """Scene points when none are sent, and their trust [B, G * G].

@@ -52,7 +52,7 @@ class FaceModel:
     @property
     def channels(self) -> int:
         """Pose and deformation channels."""
-        return POSE_CHANNELS + self.basis.shape[0]
+        return POSE_CHANNELS + len(self.basis)
 
 
 @cache

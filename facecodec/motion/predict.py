@@ -131,7 +131,7 @@ def _predict_anchor(values: I32Array, step: Step, reset: bool) -> I32Array:
     ahead = step.t - step.lo
     if step.lo < 0 and ahead < len(_EXTRAPOLATION):
         return np.asarray(last + (((last - values[step.lo + 1]) * _EXTRAPOLATION[ahead] + 8) >> 4))
-    return last
+    return np.asarray(last)
 
 
 def reconstruct(residuals: I32Array, history: I32Array, reset: bool) -> I32Array:
@@ -152,4 +152,4 @@ def reconstruct(residuals: I32Array, history: I32Array, reset: bool) -> I32Array
     for step in schedule(residuals.shape[0], reset):
         value = predict(values, step, reset) + (residuals[step.t] << FRACTION_BITS)
         values[step.t + 2] = np.clip(value, -VALUE_LIMIT, VALUE_LIMIT)
-    return values[2:]
+    return np.asarray(values[2:])

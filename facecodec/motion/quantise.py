@@ -25,8 +25,8 @@ STEP_TABLE: tuple[int, ...] = tuple(round(64 * 2 ** (qp / 6)) for qp in range(QP
 """Quantisation steps in 1/256 point, by QP."""
 
 LAMBDA = 0.45
-"""Lagrange multiplier in squared steps a bit. It lies above the high-rate value, ln(2) / 6 = 0.116, since most
-residuals are zero, and a coarser multiplier at a finer step gives fewer bits for the same error."""
+"""Lagrange multiplier in squared steps a bit. It lies above the high-rate value, ln(2) / 6 = 0.116: most
+residuals are zero, where a finer step with a larger multiplier needs fewer bits for the same error."""
 
 _RATE_ZERO = (1.58, 0.99, 0.67, 0.29, 0.05, 0.03)
 _RATE_ONE = (3.0, 3.0, 3.2, 3.6, 5.0, 6.0)

@@ -13,11 +13,18 @@ import numpy.typing as npt
 
 from facecodec.types import F32Array, F64Array
 
-SCENE_SCALE = 1.5
+SCENE_SCALE = 4.0
 """Amplitude of an offset of one point: sets how finely scene points are coded beside the face."""
+_FINE_QP = 24
+"""Above this QP fewer points are coded."""
 _REACH = 0.6
 """Beyond this share of the face's size from the mesh, the prior is zero."""
 _SURFACE = 468
+
+
+def scene_grid(qp: int) -> int:
+    """Scene points a side that an encoder uses at a QP: a choice of the encoder, written in the header."""
+    return 9 if qp <= _FINE_QP else 7
 
 
 def grid_places(grid: int) -> F64Array:

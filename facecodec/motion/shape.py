@@ -42,7 +42,7 @@ class ShapeModel:
     @property
     def levels(self) -> int:
         """How many levels a mesh has."""
-        return PLACE_LEVELS + self.basis.shape[0]
+        return PLACE_LEVELS + len(self.basis)
 
 
 @cache
@@ -81,7 +81,8 @@ def mesh_to_levels(mesh: F64Array, model: ShapeModel | None = None) -> I32Array:
         shape = model.mean + (coefficients @ model.basis.reshape(len(coefficients), -1)).reshape(POINTS, 3)
     centre = ct - scale * (rotation @ cs)
     place = np.concatenate([centre[:2], [np.log(scale / _RADIUS_BASE)], rotation_vector(rotation)])
-    return np.rint(np.concatenate([place / _STEPS, coefficients / _SHAPE_STEP])).astype(np.int32)
+    levels = np.concatenate([place / _STEPS, coefficients / _SHAPE_STEP])
+    return np.asarray(np.rint(levels).astype(np.int32))
 
 
 def levels_to_mesh(levels: I32Array, model: ShapeModel | None = None) -> F64Array:

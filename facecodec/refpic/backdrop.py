@@ -1,7 +1,7 @@
 """The backdrop: a still of the whole picture, sent beside a reference picture.
 
-The crop is pasted over it, so what lies well inside the crop is never seen; the encoder fills it smoothly from
-its border, which costs next to nothing.
+The crop is pasted over it, so what lies well inside the crop is never seen; the encoder fills it smoothly
+from its border, which costs next to nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from facecodec.types import CropTransform, U8Array
 
 MAX_SIDE = 640
 _INSET = 0.16
-"""Share of the crop's side that is kept on each edge: twice the feather, and room for a seam to be solved in."""
+"""Share of the crop's side that is kept on each edge: the feather, and room to solve a seam in."""
 _FILL_SIDE = 96
 
 
@@ -59,6 +59,8 @@ def _filled(small: U8Array, hole: U8Array) -> U8Array:
     tiny_hole = (cv2.resize(hole, tiny_size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
     if tiny_hole.all():
         return np.full_like(small, 128)
-    tiny = cv2.inpaint(cv2.resize(small, tiny_size, interpolation=cv2.INTER_AREA), tiny_hole, 3, cv2.INPAINT_NS)
+    tiny = cv2.inpaint(
+        cv2.resize(small, tiny_size, interpolation=cv2.INTER_AREA), tiny_hole, 3, cv2.INPAINT_NS
+    )
     tiny = np.where(tiny_hole[..., None] > 0, cv2.GaussianBlur(tiny, (0, 0), 3), tiny)
     return np.asarray(cv2.resize(tiny, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_LINEAR))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facecodec.refpic.appearance import patch_distance
 from facecodec.refpic.buffer import Reference
 from facecodec.track.quality import HeadAngles, eye_openness_each, frontalness
 from facecodec.types import CropTransform, F32Array, F64Array
@@ -65,15 +66,17 @@ def inside(points: F32Array) -> bool:
     return bool(flat.min() > -_OUTSIDE and flat.max() < 1 + _OUTSIDE)
 
 
-def best_frame(points: F32Array, sharp: F64Array) -> int:
+def best_frame(points: F32Array, sharp: F64Array, patches: F32Array) -> int:
     """Choose the reference picture among the frames of a window.
 
-    A good one is near frontal and near the window's usual attitude, has both eyes open, and is sharp: a turned
-    head hides a cheek that later frames need, closed lids hide the eyes.
+    A good one is near frontal and near the window's usual attitude, has both eyes open, is sharp, and looks
+    like the others: a turned head hides a cheek that later frames need, closed lids hide the eyes, a hand
+    hides the mouth.
 
     Args:
         points: [T, 478, 3], frames that hold a face.
         sharp: [T], sharpness of the face in each.
+        patches: [T, 48, 48], the faces' patches (see ``appearance.py``).
 
     Returns:
         Index of the frame.
@@ -85,6 +88,7 @@ def best_frame(points: F32Array, sharp: F64Array) -> int:
     cost = 0.7 * np.abs(attitude).max(1) + 1.0 * np.abs(attitude - np.median(attitude, axis=0)).max(1)
     cost += 1.5 * np.clip(1.0 - eyes / usual, 0.0, 1.0)
     cost += 0.5 * (1.0 - sharp / max(float(sharp.max()), 1e-9))
+    cost += 2.0 * np.array([float(patch_distance(patch, patches).mean()) for patch in patches])
     cost += 0.002 * np.arange(len(points))
     return int(cost.argmin())
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +53,27 @@ def read_member(member: str, path: Path = MODEL_PATH) -> bytes:
         raise WeightsError(f"{path}: no readable member {member}") from err
 
 
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Drop what native code writes to standard error inside.
+
+    LiteRT announces its delegate there, once a process, and has no switch for it in Python.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
+
+
 class TfliteNetwork:
     """A tflite network with one input, run by LiteRT on the CPU.
 
@@ -69,8 +93,9 @@ class TfliteNetwork:
         try:
             from ai_edge_litert.interpreter import Interpreter
 
-            self._interpreter = Interpreter(model_content=data, num_threads=threads or None)
-            self._interpreter.allocate_tensors()
+            with _quiet_stderr():
+                self._interpreter = Interpreter(model_content=data, num_threads=threads or None)
+                self._interpreter.allocate_tensors()
         except (ImportError, ValueError, RuntimeError) as err:
             raise WeightsError(f"{name}: LiteRT cannot run this network: {err}") from err
         self._input = int(self._interpreter.get_input_details()[0]["index"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -20,7 +20,7 @@ from rich.progress import track as progress
 
 from facecodec.errors import MediaError
 from facecodec.media.reader import VideoReader
-from facecodec.motion.face import POINTS, align, radius
+from facecodec.motion.face import POINTS, align, radius, rotation_matrix
 from facecodec.track.smooth import smooth_zero_phase
 from facecodec.track.tracker import MeshTracker
 from facecodec.types import F64Array
@@ -82,15 +82,17 @@ def canonical_mean(clips: list[F64Array], shares: F64Array, weights: F64Array, r
 
 
 def _frontal(mean: F64Array) -> F64Array:
-    """Turn the mean so that it is its own mirror image as nearly as can be and the eyes are level."""
+    """Turn the mean so that it is its own mirror image as nearly as can be and the eyes are level.
+
+    Points are paired with the nearest mirrored point, so the mean must already face the camera within about
+    15 degrees, as the mean over many clips does.
+    """
     mirrored = mean * np.array([-1.0, 1.0, 1.0])
     order = np.array([int(((mirrored - p) ** 2).sum(1).argmin()) for p in mean])
     _, rotation, _, _ = align(mean, mirrored[order], np.ones(POINTS))
     values, vectors = np.linalg.eig(rotation)
     axis = np.real(vectors[:, int(np.argmin(np.abs(values - 1)))])
     angle = np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1)) / 2
-    from facecodec.motion.face import rotation_matrix
-
     best = min(
         (rotation_matrix(axis * a) for a in (angle, -angle)), key=lambda r: _asymmetry(mean @ r.T, order)
     )
@@ -131,8 +133,18 @@ def principal(samples: F64Array, share: F64Array, weights: F64Array, count: int)
     return basis / norm[:, None, None], np.sqrt(np.maximum(values[order], 0)) * norm
 
 
-def learn(clips: list[F64Array], speakers: list[str], motions: int, shapes: int) -> dict[str, np.ndarray]:
-    """All tables of ``basis_1.npz`` from smoothed tracks [T, 478, 3] of clips."""
+def learn(clips: list[F64Array], speakers: list[str], motions: int, shapes: int) -> dict[str, Any]:
+    """All tables of ``basis_1.npz``.
+
+    Args:
+        clips: smoothed tracks, [T, 478, 3] picture pixels each.
+        speakers: name of the speaker of each clip.
+        motions: deformations to keep.
+        shapes: components of reference meshes to keep.
+
+    Returns:
+        Integer arrays in units of 1/``scale``, by name.
+    """
     counts = Counter(speakers)
     shares = np.array([1.0 / counts[s] for s in speakers])
     weights = point_weights()
@@ -147,7 +159,7 @@ def learn(clips: list[F64Array], speakers: list[str], motions: int, shapes: int)
         "mean": mean, "basis": basis, "sigma": sigma, "weights": weights,
         "shape_basis": shape_basis, "shape_sigma": shape_sigma,
     }  # fmt: skip
-    out = {name: np.round(table * SCALE).astype(np.int16) for name, table in tables.items()}
+    out: dict[str, Any] = {name: np.round(table * SCALE).astype(np.int16) for name, table in tables.items()}
     out["sigma"] = np.round(sigma * SCALE).astype(np.int32)
     out["shape_sigma"] = np.round(shape_sigma * SCALE).astype(np.int32)
     out["scale"] = np.int32(SCALE)
@@ -161,7 +173,7 @@ def main(
     motions: Annotated[int, typer.Option(help="deformations per frame")] = 40,
     shapes: Annotated[int, typer.Option(help="components of reference meshes")] = 96,
 ) -> None:
-    """Learn the tables of basis 1."""
+    """Learn the tables of basis 1; the same tracks give the same tables."""
     paths = sorted(p for p in videos.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
     if not paths:
         raise MediaError(videos, "no videos in this folder")

@@ -36,7 +36,9 @@ def test_the_commands_run(workplace):
     assert script.count("facecodec ") >= 6
     shell = f'set -eu\nfacecodec() {{ "$PYTHON" -m facecodec "$@"; }}\n{script}'
     run(["bash", "-c", shell], workplace)
-    assert {"talking_head.fcv", "decoded.mp4", "part.fcv", "part.mp4"} <= {p.name for p in workplace.iterdir()}
+    assert {"talking_head.fcv", "decoded.mp4", "part.fcv", "part.mp4"} <= {
+        p.name for p in workplace.iterdir()
+    }
 
 
 def test_the_python_blocks_run(workplace):

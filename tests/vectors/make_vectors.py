@@ -2,18 +2,24 @@
 
 Each vector is a ``.bin`` beside a ``.json`` that says what it must parse to, or which error it must
 raise. The bytes of a version never change: the script overwrites nothing unless ``--bump`` is given,
-which belongs with a new BITSTREAM_VERSION.
+which belongs with a new BITSTREAM_VERSION. (Until version 1 is released, ``--bump`` also goes with a newly
+learned ``contexts_1.json``.)
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import io
 import json
 import random
 import sys
+from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
+
+import numpy as np
 
 from facecodec.bitstream import (
     BITSTREAM_VERSION,
@@ -32,9 +38,12 @@ from facecodec.bitstream import (
     frame_unit,
     pack_unit,
 )
+from facecodec.bitstream.levels import ChannelLayout, LevelState, encode_levels
+from facecodec.bitstream.mesh import encode_mesh
 from facecodec.container import FcvWriter
 from facecodec.entropy import BitModels, RangeEncoder
-from facecodec.types import KeypointSet, Packet, PacketKind
+from facecodec.motion.predict import reconstruct
+from facecodec.types import I32Array, KeypointSet, Packet, PacketKind
 
 MODEL_ID = bytes.fromhex("0011223344556677")
 STILL = bytes(range(40))
@@ -138,6 +147,70 @@ def coder_vector() -> tuple[bytes, dict[str, object]]:
     return encoder.finish(), {"initial": initial, "trust": 2, "steps": steps}
 
 
+def lcg(seed: int) -> Iterator[int]:
+    """Numbers of 16 bits from the linear congruential generator of Knuth's MMIX."""
+    state = seed
+    while True:
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        yield state >> 48
+
+
+def contexts_sha256() -> str:
+    """Hash of the shipped table of contexts."""
+    table = resources.files("facecodec.bitstream").joinpath("data", "contexts_1.json")
+    return hashlib.sha256(table.read_bytes()).hexdigest()
+
+
+def some_residuals(numbers: Iterator[int], n: int, channels: int) -> I32Array:
+    """Sparse small residuals, a few large ones, and channels that do not move."""
+    out = np.zeros((n, channels), np.int32)
+    for channel in range(channels):
+        if next(numbers) % 3 == 0:
+            continue
+        for t in range(n):
+            draw = next(numbers)
+            size = (0, 0, 0, 0, 1, 1, 2, next(numbers) % 300)[draw % 8]
+            out[t, channel] = -size if draw & 256 else size
+    return out
+
+
+def levels_vector() -> tuple[bytes, dict[str, object]]:
+    """Groups of several sizes through one state: residuals, their bytes, and the values they make."""
+    layout = ChannelLayout(deformations=18, scene_grid=5)
+    state, numbers = LevelState(layout), lcg(BITSTREAM_VERSION)
+    history = np.zeros((2, layout.count), np.int32)
+    out, groups = b"", []
+    for n, reset in ((16, True), (16, False), (1, False), (2, False), (7, False), (1, True), (3, False)):
+        residuals = some_residuals(numbers, n, layout.count)
+        if reset and n == 1:
+            residuals[0, 0], residuals[0, 1] = 65536, -65536
+        hold = [n == 7 and t in (2, 3) for t in range(n)]
+        data = encode_levels(state, residuals, hold, reset)
+        history = np.zeros_like(history) if reset else history
+        values = reconstruct(residuals, history, reset)
+        history = np.concatenate([history, values])[-2:]
+        out += data
+        groups.append({
+            "n": n, "reset": reset, "hold": hold, "bytes": len(data),
+            "residuals": residuals.tolist(), "last_value": values[-1].tolist(),
+        })  # fmt: skip
+    return out, {
+        "contexts_sha256": contexts_sha256(), "deformations": layout.deformations,
+        "scene_grid": layout.scene_grid, "groups": groups,
+    }  # fmt: skip
+
+
+def mesh_vector() -> tuple[bytes, dict[str, object]]:
+    """Levels of a mesh: place at both ends of its range, shape falling off."""
+    numbers = lcg(BITSTREAM_VERSION)
+    place = [2048, -32768, 32767, -400, 0, 12]
+    shape = [(next(numbers) - 32768) % 20001 - 10000 if k == 0 else 0 for k in range(96)]
+    for k in range(1, 96):
+        size = next(numbers) % (1 + 40 // k)
+        shape[k] = -size if next(numbers) & 256 else size
+    return encode_mesh(np.array(place + shape, np.int32)), {"levels": place + shape}
+
+
 def all_vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
     """Name to bytes and JSON."""
     vectors: dict[str, tuple[bytes, dict[str, object]]] = {}
@@ -154,6 +227,8 @@ def all_vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
     broken = frame_unit(UnitKind.HEADER, version)
     vectors["header_crop_version"] = broken, {"type": "unit", "error": "UnsupportedVersionError"}
     vectors["range_coder"] = (coder := coder_vector())[0], {"type": "range_coder", **coder[1]}
+    vectors["levels"] = (levels := levels_vector())[0], {"type": "levels", **levels[1]}
+    vectors["mesh"] = (mesh := mesh_vector())[0], {"type": "mesh", **mesh[1]}
     file = example_file()
     vectors["file"] = file, {"type": "file", "units": [0, 1, 2, 3, 4, 3, 5]}
     for suffix, broken, error in (

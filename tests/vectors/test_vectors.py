@@ -5,13 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from facecodec.bitstream import BITSTREAM_VERSION, AudioUnit, pack_unit, parse_unit
+from facecodec.bitstream.levels import ChannelLayout, LevelState, decode_levels, encode_levels
+from facecodec.bitstream.mesh import decode_mesh, encode_mesh
 from facecodec.container import FcvReader
 from facecodec.entropy import BitModels, RangeDecoder, RangeEncoder
 from facecodec.errors import BitstreamError
-from tests.vectors.make_vectors import VALID, all_vectors, jsonable, main
+from facecodec.motion.predict import reconstruct
+from tests.vectors.make_vectors import VALID, all_vectors, contexts_sha256, jsonable, main
 
 HERE = Path(__file__).parent
 VECTORS = sorted(HERE.glob("v*/*.json"))
@@ -94,6 +98,35 @@ def test_range_coder_gives_these_bits_and_these_bytes(path: Path) -> None:
     decoder.finish()
     assert encoder.finish() == data
     assert (models.fast, models.slow, models.ages) == (twin.fast, twin.slow, twin.ages)
+
+
+@pytest.mark.parametrize("path", of_type("levels", broken=False), ids=name)
+def test_levels_give_these_residuals_and_these_bytes(path: Path) -> None:
+    data, expected = load(path)
+    assert contexts_sha256() == expected["contexts_sha256"]
+    layout = ChannelLayout(expected["deformations"], expected["scene_grid"])
+    decoding, encoding = LevelState(layout), LevelState(layout)
+    history, at = np.zeros((2, layout.count), np.int32), 0
+    for group in expected["groups"]:
+        part = data[at : at + group["bytes"]]
+        at += len(part)
+        residuals, hold = decode_levels(decoding, part, group["n"], group["reset"])
+        assert residuals.tolist() == group["residuals"]
+        assert hold == group["hold"]
+        assert encode_levels(encoding, residuals, hold, group["reset"]) == part
+        history = np.zeros_like(history) if group["reset"] else history
+        values = reconstruct(residuals, history, group["reset"])
+        assert values[-1].tolist() == group["last_value"]
+        history = np.concatenate([history, values])[-2:]
+    assert at == len(data)
+
+
+@pytest.mark.parametrize("path", of_type("mesh", broken=False), ids=name)
+def test_mesh_gives_these_levels_and_these_bytes(path: Path) -> None:
+    data, expected = load(path)
+    levels = np.array(expected["levels"], np.int32)
+    assert decode_mesh(data, len(levels)).tolist() == expected["levels"]
+    assert encode_mesh(levels) == data
 
 
 def test_this_version_still_makes_its_vectors() -> None:
