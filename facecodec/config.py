@@ -12,7 +12,7 @@ from typing import Literal
 from facecodec.errors import ConfigError
 
 QP_MIN, QP_MAX = 0, 51
-QP_DEFAULT = 21
+QP_DEFAULT = 18
 """Default motion QP; bench/results/motion_rd.json shows the curve that it was read off."""
 
 

@@ -1,9 +1,9 @@
 """Least squares on picture differences: what a small change of the scene points does to the picture.
 
-With a displacement field ``d(x) = fixed(x) + B(x) s``, linear in the scene points ``s``, the squared difference
-between the source picture and the bent reference is, near the current field, quadratic in ``s``
-(Lucas and Kanade, IJCAI 1981; here in the spline's basis instead of patches). Its matrix is built from the
-structure tensor, averaged over cells, so straight edges bind the field across their direction only.
+With a displacement field ``d(x) = d0(x) + B(x) s``, linear in the scene points ``s``, the squared difference
+between the source picture and the bent reference is, near the current field, quadratic in ``s`` (Lucas and
+Kanade, IJCAI 1981; here in the spline's basis instead of patches). Its matrix is built from the structure
+tensor, averaged over cells, so straight edges bind the field across their direction only.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def from_difference(current: U8Array, bent: U8Array) -> Tensors:
     """Tensors of a Gauss-Newton step from the picture ``bent`` [128, 128] towards ``current``."""
     now, then = _gradient(current), _gradient(bent)
     difference = current.astype(np.float32) - bent
-    return _tensors((now[0] + then[0]) / 2, (now[1] + then[1]) / 2, difference, difference)
+    gx, gy = (np.asarray((a + b) / 2, np.float32) for a, b in zip(now, then, strict=True))
+    return _tensors(gx, gy, difference, difference)
 
 
 def _tensors(gx: F32Array, gy: F32Array, wanted: F32Array, difference: F32Array) -> Tensors:
@@ -123,7 +124,8 @@ def solve(
     n = basis.shape[1]
     structure = torch.from_numpy(tensors.structure * clear[:, None])
     still = torch.from_numpy(_STILL * clear)
-    wanted = torch.from_numpy(_pressure(tensors, base) * clear[:, None]) + still[:, None] * torch.from_numpy(field)
+    wanted = torch.from_numpy(_pressure(tensors, base) * clear[:, None])
+    wanted += still[:, None] * torch.from_numpy(field)
     xx, xy, yy = (basis.T @ (basis * structure[:, k, None]) for k in range(3))
     hold = basis.T @ (basis * still[:, None]) + _PULL * torch.eye(n)
     matrix = torch.cat([torch.cat([xx + hold, xy], 1), torch.cat([xy, yy + hold], 1)])

@@ -2,9 +2,9 @@
 
 For every analysed frame the reference picture is bent by the mesh and the prior of the scene points. Dense
 optical flow (DIS, Kroeger et al., ECCV 2016) between the source and that picture says what is still missing;
-scene points are its least-squares fit in the very spline that the decoder evaluates, and one Gauss-Newton step
-on the picture difference follows (:mod:`facecodec.analysis.photometric`). Every second frame is analysed;
-offsets between them are interpolated, and all are smoothed along time.
+scene points are its least-squares fit in the very spline that the decoder evaluates, and one Gauss-Newton
+step on the picture difference follows (:mod:`facecodec.analysis.photometric`). Every second frame is
+analysed; offsets between them are interpolated, and all are smoothed along time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LIGHT = 0.6
 _COVERED, _CLEAR = 0.02, 0.12
 """Distances from the face, in face sizes, at which a place is covered by it and clear of it."""
 _FACE_WORTH = 1.0e4
-"""Squared gray levels, summed over 256 x 256 pixels, that weigh as much as one squared point of face amplitude."""
+"""Squared gray levels, summed over 256 x 256 pixels, that weigh as a squared point of a face amplitude."""
 _WEIGHT_LIMIT, _WEIGHT_FLOOR = 16.0, 1e-4
 
 
@@ -75,7 +75,7 @@ class SceneFitter:
         self._generator, self._state, self._grid = generator, state, grid
         self._mesh = mesh
         self._reference = photometric.luma(reference)
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._places = photometric.places(ANALYSIS_SIZE)
         self._cells = photometric.places(CELLS).reshape(-1, 2).astype(np.float64)
         self._before: _Series | None = None
@@ -134,7 +134,8 @@ class SceneFitter:
         """
         out = []
         for picture, field in zip(pictures, self._fields(meshes, scene), strict=True):
-            difference = photometric.luma(picture).astype(np.float32) - photometric.look(self._reference, field)
+            bent = photometric.look(self._reference, field)
+            difference = photometric.luma(picture).astype(np.float32) - bent
             out.append(float((difference**2).mean()))
         return np.array(out)
 
@@ -150,11 +151,11 @@ class SceneFitter:
         fields = self._fields(meshes, prior)
         with torch.inference_mode():
             mesh = torch.from_numpy(meshes).float()
-            _, bases = self._generator.scene_basis(self._state, mesh, self._grid, CELLS)
+            bases = self._generator.scene_basis(self._state, mesh, self._grid, CELLS)
             frames = [self._frame(*each) for each in zip(pictures, fields, bases, clear, strict=True)]
         shape = (len(frames), self._grid, self._grid, 2)
-        offset, curvature = (np.stack(part).astype(np.float64).reshape(shape) for part in zip(*frames, strict=True))
-        return _Series(offset, curvature)
+        parts = (np.stack(part).astype(np.float64) for part in zip(*frames, strict=True))
+        return _Series(*(part.reshape(shape) for part in parts))
 
     def _frame(
         self, current: U8Array, field: F32Array, basis: torch.Tensor, clear: F32Array
@@ -184,12 +185,10 @@ def _fill(found: _Series, chosen: list[int], before: _Series | None) -> _Series:
     if before is not None:
         found = _Series(*(np.concatenate(pair) for pair in zip(before, found, strict=True)))
         chosen = [*range(-len(before.offset), 0), *chosen]
-    frames = np.arange(chosen[0], chosen[-1] + 1)
-    high = np.clip(np.searchsorted(chosen, frames), 1, max(len(chosen) - 1, 1)) if len(chosen) > 1 else frames * 0
+    place, frames = np.asarray(chosen), np.arange(chosen[0], chosen[-1] + 1)
+    high = np.searchsorted(place, frames)
     low = np.maximum(high - 1, 0)
-    place = np.asarray(chosen)
-    share = (frames - place[low]) / np.maximum(place[high] - place[low], 1)
-    share = share[:, None, None, None]
+    share = ((frames - place[low]) / np.maximum(place[high] - place[low], 1))[:, None, None, None]
     return _Series(*(values[low] * (1 - share) + values[high] * share for values in found))
 
 

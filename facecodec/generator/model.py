@@ -202,50 +202,34 @@ class WarpGenerator(nn.Module):
         )
 
     def _mesh_controls(self, state: ReferenceState, mesh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Place [B, N, 2], displacement [B, N, 2] and trust [B, N] of the mesh points that carry the spline."""
+        """Place, displacement [B, N, 2] and trust [B, N] of the mesh points that carry the spline."""
         at = mesh[:, self.controls, :2]
         facing = raster.vertex_facing(mesh, self.triangles, SURFACE_POINTS)[:, self.controls]
         trust = flow.smooth_step(facing, -0.1, 0.2) * state.trust[self.controls]
         return at, state.mesh[self.controls, :2] - at, trust
 
-    def scene_basis(
-        self, state: ReferenceState, mesh: Tensor, count: int, nodes: int
-    ) -> tuple[Tensor, Tensor]:
-        """The field outside the face as an affine function of the scene points' offsets.
-
-        The displacement at the centres of ``nodes`` x ``nodes`` cells is ``fixed + basis @ scene``.
+    def scene_basis(self, state: ReferenceState, mesh: Tensor, count: int, nodes: int) -> Tensor:
+        """How far the field outside the face follows each scene point: it is affine in their offsets.
 
         Args:
             state: the reference picture.
             mesh: current meshes, [B, 478, 3], crop units.
-            count: scene points a side, 5, 7 or 9.
-            nodes: cells a side.
+            count: scene points a side.
+            nodes: cells a side; the field is taken at their centres.
 
         Returns:
-            ``fixed`` [B, nodes, nodes, 2], crop units, and ``basis`` [B, nodes * nodes, count * count].
-
-        Raises:
-            ShapeError: ``mesh`` has the wrong shape.
+            [B, nodes * nodes, count * count], the displacement of each cell for a unit offset of each point.
         """
-        raster.check_mesh(mesh)
-        mesh = mesh.float()
-        at, motion, trust = self._mesh_controls(state, mesh)
+        at, _, trust = self._mesh_controls(state, mesh)
         places = flow.grid_points(count, mesh).expand(len(mesh), -1, -1)
         heard = self.scene_trust(mesh, count).reshape(len(mesh), -1)
-        unit = torch.eye(count * count, dtype=mesh.dtype, device=mesh.device).expand(len(mesh), -1, -1)
-        values = torch.cat(
-            [
-                torch.cat([motion, motion.new_zeros(*motion.shape[:2], count * count)], -1),
-                torch.cat([torch.zeros_like(places), unit], -1),
-            ],
-            1,
-        )
+        unit = torch.eye(count * count, device=mesh.device).expand(len(mesh), -1, -1)
+        values = torch.cat([at.new_zeros(*at.shape[:2], count * count), unit], 1)
         controls = torch.cat([at, places], 1)
         weights = flow.fit_spline(controls, values, flow.stiffness(torch.cat([trust, heard], 1)))
         step = (torch.arange(nodes, device=mesh.device) + 0.5) / nodes
         cells = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1).reshape(-1, 2)
-        field = flow.evaluate_spline(controls, weights, cells)
-        return field[..., :2].reshape(len(mesh), nodes, nodes, 2), field[..., 2:]
+        return flow.evaluate_spline(controls, weights, cells)
 
     def _still_scene(self, motion: Tensor, mesh: Tensor) -> tuple[Tensor, Tensor]:
         """Scene points when none are sent, and their trust [B, G * G].

@@ -1,9 +1,9 @@
 """Scene points: from offsets to amplitudes, and back.
 
-A regular grid of ``G`` x ``G`` points covers the crop, borders included. Point ``(i, j)`` stands in the current
-picture at ``(x, y) = (j, i) / (G - 1)``; its offset says where the decoder looks in the reference picture,
-relative to where it stands. What is coded is the offset less a prior that both ends compute from the decoded
-mesh: near the head the scene goes with the head, further away it stays.
+A regular grid of ``G`` x ``G`` points covers the crop, borders included. Point ``(i, j)`` stands in the
+current picture at ``(x, y) = (j, i) / (G - 1)``; its offset says where the decoder looks in the reference
+picture, relative to where it stands. What is coded is the offset less a prior that both ends compute from the
+decoded mesh: near the head the scene goes with the head, further away it stays.
 """
 
 from __future__ import annotations
@@ -79,8 +79,3 @@ def scene_to_amplitudes(scene: npt.NDArray[np.floating], prior: F64Array) -> F64
 def amplitudes_to_scene(amplitudes: F64Array, prior: F64Array) -> F32Array:
     """Inverse of :func:`scene_to_amplitudes`."""
     return np.asarray(amplitudes.reshape(prior.shape) / (256.0 * SCENE_SCALE) + prior, np.float32)
-
-
-def scene_grid(qp: int) -> int:
-    """Points a side for a QP."""
-    return 9 if qp <= 24 else 7

@@ -1,4 +1,4 @@
-"""A second decoder of levels, written from FORMAT.md alone, against the golden vector; its printed numbers."""
+"""A second decoder of levels, written from FORMAT.md alone, against the golden vector; printed numbers."""
 
 import hashlib
 import json
