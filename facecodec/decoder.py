@@ -135,8 +135,10 @@ class MotionDecoder:
         except BitstreamError:
             self.forget()
             raise
-        history = rescale(self._history, self._last_qp, unit.qp)
-        values = reconstruct(residuals, np.zeros_like(history) if unit.reset else history, unit.reset)
+        history = np.zeros_like(self._history)
+        if not unit.reset:
+            history = rescale(self._history, self._last_qp, unit.qp)
+        values = reconstruct(residuals, history, unit.reset)
         self._history = np.concatenate([history, values])[-2:]
         self._last_pts, self._last_qp = pts[-1], unit.qp
         face = self.layout.face
@@ -160,6 +162,7 @@ class Decoder:
         needs_keyframe: motion came that cannot be shown; a reference picture and a reset group are needed.
         timings: seconds of each call of each stage (entropy, still, generator, composite), a group at a time.
         held_frames: frames shown so far in which the encoder saw no face.
+        position: time of the last frame decoded, shown or not; None before the first.
 
     Raises:
         ConfigError: CUDA is asked for and not there.
@@ -171,6 +174,7 @@ class Decoder:
         self.needs_keyframe = False
         self.timings: dict[str, list[float]] = {}
         self.held_frames = 0
+        self.position: int | None = None
         self._device = _device(self.config.speed.device)
         self._generator = WarpGenerator().to(self._device)
         self._workers = self.config.speed.threads or min(os.cpu_count() or 1, _MAX_WORKERS)
@@ -212,12 +216,13 @@ class Decoder:
         """Return what is left: nothing, since every group is shown when it comes."""
         return []
 
-    def take(self, unit: Unit, *, show_from: int | None = None) -> list[Frame]:
+    def take(self, unit: Unit, *, show_from: int | None = None, show_to: int | None = None) -> list[Frame]:
         """Take a parsed unit; as :meth:`decode`.
 
         Args:
             unit: any unit; those that carry no picture are passed over.
             show_from: frames before this time are decoded but not made.
+            show_to: frames at or behind this time likewise.
         """
         if isinstance(unit, StreamHeader):
             self.header, self._motion = unit, MotionDecoder(unit)
@@ -231,7 +236,11 @@ class Decoder:
             with self._timed("entropy"):
                 motion = self._running().take_motion(unit)
             self.needs_keyframe = motion is None
-            return [] if motion is None else self._show(motion, show_from)
+            if motion is not None:
+                self.position = motion.pts[-1]
+                low = motion.pts[0] if show_from is None else show_from
+                high = motion.pts[-1] + 1 if show_to is None else show_to
+                return self._show(motion, [i for i, pts in enumerate(motion.pts) if low <= pts < high])
         return []
 
     def lost(self) -> None:
@@ -259,9 +268,8 @@ class Decoder:
         self._backdrops[unit.ref_id] = np.asarray(still, np.uint8)
         self._pasters.pop(unit.ref_id, None)
 
-    def _show(self, motion: DecodedMotion, show_from: int | None) -> list[Frame]:
+    def _show(self, motion: DecodedMotion, wanted: list[int]) -> list[Frame]:
         header = self._running().header
-        wanted = [i for i, pts in enumerate(motion.pts) if show_from is None or pts >= show_from]
         self.held_frames += sum(motion.held[i] for i in wanted)
         frames = []
         for start in range(0, len(wanted), self.config.speed.batch):

@@ -33,7 +33,7 @@ from facecodec.bitstream import (
 from facecodec.bitstream.levels import ChannelLayout, LevelState, count_levels, encode_levels
 from facecodec.bitstream.mesh import encode_mesh
 from facecodec.config import EncoderConfig, SpeedConfig
-from facecodec.errors import NoFaceError, ShapeError
+from facecodec.errors import ConfigError, NoFaceError, ShapeError
 from facecodec.generator.model import WarpGenerator
 from facecodec.media.audio import OpusStreamInfo
 from facecodec.motion.face import FaceMotion, load_face_model
@@ -142,6 +142,7 @@ class Encoder:
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
         self._last_pts: int | None = None
+        self._pushed_pts: int | None = None
         self._access_pts: int | None = None
         self._last_points: F32Array | None = None
 
@@ -149,14 +150,18 @@ class Encoder:
         """Take a frame and return the packets that are ready, which may be none.
 
         Raises:
-            ShapeError: the picture is not [H, W, 3], too small, or of another size than those before.
+            ShapeError: the picture is not [H, W, 3] uint8, too small, or of another size than those before.
+            ConfigError: its time does not come after that of the frame before.
         """
         shape = frame.pixels.shape
-        if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 16:
-            raise ShapeError("frame", "[H, W, 3], at least 16x16", list(shape))
+        if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 16 or frame.pixels.dtype != np.uint8:
+            got = f"{list(shape)} {frame.pixels.dtype}"
+            raise ShapeError("frame", "[H, W, 3] uint8, at least 16x16", got)
         if self._shape not in (None, shape):
             raise ShapeError("frame", str(list(self._shape or ())), list(shape))
-        self._shape = shape
+        if self._pushed_pts is not None and frame.pts <= self._pushed_pts:
+            raise ConfigError("pts", frame.pts, f"more than {self._pushed_pts}, that of the frame before")
+        self._shape, self._pushed_pts = shape, frame.pts
         self._window.push(frame)
         room = self._group + min(self.config.lookahead, max(8, _LOOKAHEAD_BYTES // frame.pixels.nbytes))
         return self._advance(self._group) if len(self._window) >= room else []
@@ -181,7 +186,7 @@ class Encoder:
 
     def _advance(self, count: int) -> list[Packet]:
         """Code the next group, up to a cut."""
-        count = self._window.first_cut(min(count, len(self._window)))
+        count = self._window.first_cut(min(count, len(self._window), self._until_intra()))
         items = self._window.frames(count)
         points, valid = self._window.smoothed(count)
         packets: list[Packet] = []
@@ -197,6 +202,11 @@ class Encoder:
         self._last_points = points[-1]
         self._window.drop(count)
         return packets
+
+    def _until_intra(self) -> int:
+        """Frames before the intra period asks for another reference picture."""
+        period, done = self.config.intra_period, self._active.frames if self._active else 0
+        return (period - done if done < period else period) if period else GROUP
 
     def _choose_reference(self, items: list[Tracked], points: F32Array) -> list[Packet]:
         """Keep the reference picture, take one from the buffer, or send another."""

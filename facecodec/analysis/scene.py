@@ -24,15 +24,15 @@ from facecodec.motion.scene import SCENE_SCALE, face_distance, scene_prior
 from facecodec.types import F32Array, F64Array, U8Array
 
 _STRIDE = 2
-_SIGMA = 1.0
+_SIGMA = 0.7
 """Standard deviation of the smoothing along time, frames."""
 _MEMORY = 3
 """Frames of the run before that smoothing looks back at."""
 _LIGHT = 0.6
 """Curvature that counts as nothing when offsets are averaged along time."""
-_COVERED, _CLEAR = 0.02, 0.12
+_COVERED, _CLEAR = 0.0, 0.06
 """Distances from the face, in face sizes, at which a place is covered by it and clear of it."""
-_FACE_WORTH = 1.0e4
+_FACE_WORTH = 4000.0
 """Squared gray levels, summed over 256 x 256 pixels, that weigh as a squared point of a face amplitude."""
 _WEIGHT_LIMIT, _WEIGHT_FLOOR = 16.0, 1e-4
 
@@ -109,7 +109,7 @@ class SceneFitter:
     def pays(self, pictures: list[U8Array], meshes: F64Array, coded: F32Array, held: F32Array) -> bool:
         """Whether coded scene points bring the pictures of a group closer than held ones.
 
-        Judged on the middle and the last frame.
+        Judged on the last frame, from which the group and the next are predicted.
 
         Args:
             pictures: [S, S, 3] uint8 each, the source crops.
@@ -119,10 +119,9 @@ class SceneFitter:
         """
         if np.array_equal(coded, held):
             return True
-        picked = sorted({(len(pictures) - 1) // 2, len(pictures) - 1})
-        chosen = [pictures[t] for t in picked]
-        with_, without = (self.error(chosen, meshes[picked], scene[picked]) for scene in (coded, held))
-        return bool(with_.sum() < without.sum())
+        last = [pictures[-1]] * 2
+        with_, without = self.error(last, np.repeat(meshes[-1:], 2, 0), np.stack([coded[-1], held[-1]]))
+        return bool(with_ < without)
 
     def error(self, pictures: list[U8Array], meshes: F64Array, scene: F32Array | F64Array) -> F64Array:
         """Mean squared error of the bent reference against the source, luma at 128 x 128: [T].

@@ -95,10 +95,11 @@ class TrackWindow:
         """
         items = self.frames(count + self._context)
         ahead = next((i for i, item in enumerate(items) if item.is_cut and i >= count), len(items))
-        rows = [*self._past, *(_points_of(item) for item in items[:ahead])]
+        past = [] if items[0].is_cut else list(self._past)
+        rows = [*past, *(_points_of(item) for item in items[:ahead])]
         points = np.stack([row[0] for row in rows])
         valid = np.array([row[1] for row in rows])
-        left, right = len(self._past), len(rows) - len(self._past) - count
+        left, right = len(past), len(rows) - len(past) - count
         if self._causal is None:
             points = smooth_zero_phase(points, valid, SIGMA_FRAMES)
         return _fill(points, valid)[left : len(rows) - right], valid[left : len(rows) - right]
@@ -117,6 +118,10 @@ class TrackWindow:
         thumbnail = cv2.resize(frame.pixels, _THUMBNAIL, interpolation=cv2.INTER_AREA)
         cut = self._thumbnail is not None and float(cv2.absdiff(thumbnail, self._thumbnail).mean()) > _CUT
         self._thumbnail = np.asarray(thumbnail, np.uint8)
+        if cut:
+            self._tracker.reset()
+            if self._causal is not None:
+                self._causal.reset()
         landmarks = self._tracker.track(frame.pixels)
         if landmarks is not None and self._causal is not None:
             points = self._causal.filter(landmarks.points, frame.time_s)

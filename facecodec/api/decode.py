@@ -11,12 +11,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
-from facecodec.api.report import OnProgress, Progress, single_threaded_torch, writing
-from facecodec.bitstream import AudioCodec, AudioUnit, MotionUnit, StreamHeader, opus_duration
+from facecodec.api.report import OnProgress, Progress, check_part, single_threaded, stats_lines, writing
+from facecodec.bitstream import AudioCodec, AudioUnit, StreamHeader, opus_duration
 from facecodec.config import DecoderConfig
 from facecodec.container.fcv import DamagedUnit, FcvReader, UnitAt
 from facecodec.decoder import Decoder
-from facecodec.errors import BitstreamError, TruncatedError
+from facecodec.errors import BitstreamError, ConfigError, TruncatedError
 from facecodec.media.audio import OpusStreamInfo
 from facecodec.media.writer import VideoWriter, synthetic_mark
 from facecodec.types import AudioPacket, Frame
@@ -52,7 +52,16 @@ class DecodeReport:
 class _Playback:
     """Walks through a file: frames and sound of a stretch of time, and what went wrong on the way."""
 
-    def __init__(self, reader: FcvReader, decoder: Decoder, start_s: float, duration_s: float | None) -> None:
+    def __init__(
+        self,
+        reader: FcvReader,
+        decoder: Decoder,
+        start_s: float,
+        duration_s: float | None,
+        *,
+        with_sound: bool,
+    ) -> None:
+        check_part(start_s, duration_s)
         self.header = reader.header
         self.warning: str | None = None
         self.bytes_read = 0
@@ -61,6 +70,11 @@ class _Playback:
         self._from = self.header.start_pts + round(Fraction(start_s) / base)
         self._to = None if duration_s is None else self._from + round(Fraction(duration_s) / base)
         self._sound_end: int | None = None
+        self._sound_to: int | None = None
+        if self._to is not None:
+            self._sound_to = round((self._to - self.header.start_pts) * base * _AUDIO_RATE)
+        self._has_sound = with_sound and self.header.audio_codec == AudioCodec.OPUS
+        self._start_s = start_s
         decoder.take(self.header)
         if start_s > 0:
             reader.seek(self._from)
@@ -78,29 +92,46 @@ class _Playback:
                 return
             self.bytes_read = at.offset + at.size
             yield from self._take(at)
-            if self._to is not None and isinstance(at.unit, MotionUnit) and self._past_end:
+            if self._ended() and self._sound_ended():
                 return
 
-    _past_end = False
+    def nothing(self) -> BitstreamError | ConfigError:
+        """Why :meth:`run` has given no frame."""
+        last = self._decoder.position
+        if self.warning is None and last is not None and last < self._from:
+            end_s = float((last + self.header.frame_duration - self.header.start_pts) * self.header.time_base)
+            return ConfigError("start_s", self._start_s, f"before the end of the stream, at {end_s:.3f} s")
+        return BitstreamError(self.warning or "no frames in this part of the stream")
+
+    def _ended(self) -> bool:
+        last = self._decoder.position
+        return self._to is not None and last is not None and last >= self._to
+
+    def _sound_ended(self) -> bool:
+        """Whether the part's sound is there: it lies in the file a little behind its pictures."""
+        if not self._has_sound or self._sound_to is None:
+            return True
+        return self._sound_end is not None and self._sound_end >= self._sound_to
 
     def _take(self, at: UnitAt) -> Iterator[Frame | AudioPacket]:
         if isinstance(at.unit, DamagedUnit):
             self._warn(at.unit.error)
             self._decoder.lost()
+            self._sound_end = None
         elif isinstance(at.unit, AudioUnit):
-            yield from self._sound(at.unit)
-        elif not isinstance(at.unit, StreamHeader):
+            if self._has_sound:
+                yield from self._sound(at.unit)
+        elif not isinstance(at.unit, StreamHeader) and not self._ended():
             try:
-                frames = self._decoder.take(at.unit, show_from=self._from)
+                frames = self._decoder.take(at.unit, show_from=self._from, show_to=self._to)
             except BitstreamError as err:
                 self._warn(err)
                 self._decoder.lost()
                 return
-            for frame in frames:
-                if self._to is not None and frame.pts >= self._to:
-                    self._past_end = True
-                    return
-                yield frame
+            if self._decoder.needs_keyframe:
+                reason = "what it is made from is not there"
+                self._warn(BitstreamError(reason, unit="motion", offset=at.offset))
+            yield from frames
 
     def _sound(self, unit: AudioUnit) -> Iterator[AudioPacket]:
         if self._sound_end is None and not unit.absolute:
@@ -108,7 +139,8 @@ class _Playback:
         times = unit.resolve_pts(self._sound_end or 0)
         self._sound_end = times[-1]
         for data, pts in zip(unit.packets, times, strict=False):
-            yield AudioPacket(data, pts, opus_duration(data))
+            if self._sound_to is None or pts < self._sound_to:
+                yield AudioPacket(data, pts, opus_duration(data))
 
     def _warn(self, err: BitstreamError) -> None:
         if self.warning is None:
@@ -132,13 +164,14 @@ def decode_frames(
         duration_s: seconds to decode; None decodes to the end.
 
     Raises:
+        ConfigError: ``start_s`` or ``duration_s`` is no stretch of time.
         MediaError: ``src`` cannot be opened.
         BitstreamError: it is no facecodec file, or damaged; the frames before the damage have been given.
         WeightsMismatchError: it was made for a model that is not here.
     """
     config = config or DecoderConfig()
-    with FcvReader(src) as reader, single_threaded_torch():
-        play = _Playback(reader, Decoder(config), start_s, duration_s)
+    with FcvReader(src) as reader, single_threaded():
+        play = _Playback(reader, Decoder(config), start_s, duration_s, with_sound=False)
         for item in play.run():
             if isinstance(item, Frame):
                 yield item
@@ -174,6 +207,7 @@ def decode_file(
         on_progress: called now and then.
 
     Raises:
+        ConfigError: ``start_s`` or ``duration_s`` is no stretch of time, or lies behind the stream's end.
         MediaError: ``src`` cannot be read, or ``dst`` not written.
         BitstreamError: not one frame can be decoded.
         WeightsMismatchError: the stream was made for a model that is not here.
@@ -182,16 +216,16 @@ def decode_file(
     begun = time.perf_counter()
     with ExitStack() as stack:
         reader = stack.enter_context(FcvReader(src))
-        stack.enter_context(single_threaded_torch())
+        stack.enter_context(single_threaded())
         decoder = Decoder(config)
-        play = _Playback(reader, decoder, start_s, duration_s)
+        play = _Playback(reader, decoder, start_s, duration_s, with_sound=True)
+        lines = stack.enter_context(stats_lines(stats)) if stats is not None else None
         stack.enter_context(writing(dst))
-        lines = stack.enter_context(open(stats, "w", encoding="utf-8")) if stats is not None else None
         items = play.run()
         output = _Output(play.header, lines, on_progress, _frame_count(reader, start_s, duration_s))
         output.find_first(items)
         if output.origin is None:
-            raise BitstreamError(play.warning or "no frames in this part of the stream")
+            raise play.nothing()
         width, height = decoder.size
         header = play.header
         sound = header.audio_codec == AudioCodec.OPUS

@@ -11,7 +11,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Literal
 
-from facecodec.api.report import Accounts, OnProgress, Progress, single_threaded_torch, writing
+from facecodec.api.report import (
+    Accounts,
+    OnProgress,
+    Progress,
+    check_part,
+    single_threaded,
+    stats_lines,
+    writing,
+)
 from facecodec.bitstream import MAGIC, AudioUnit, pack_unit, parse_unit
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.container.fcv import FcvWriter
@@ -120,10 +128,12 @@ def encode_file(
         on_progress: called after every group.
 
     Raises:
+        ConfigError: ``start_s`` or ``duration_s`` is no stretch of time.
         MediaError: ``src`` cannot be read, or ``dst`` not written.
         NoFaceError: no face anywhere in ``src``.
     """
     config, speed = config or EncoderConfig(), speed or SpeedConfig()
+    check_part(start_s, duration_s)
     begun = time.perf_counter()
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(src, threads=speed.threads))
@@ -133,18 +143,18 @@ def encode_file(
         if first is None:
             raise MediaError(src, reader.damage or "no pictures in this part of the file")
         audio = _open_audio(src, reader, first, config, duration_s, stack)
+        lines = stack.enter_context(stats_lines(stats)) if stats is not None else None
         stack.enter_context(writing(dst))
         output = AtomicFile(dst, overwrite)
         stack.callback(output.discard)
         file = stack.enter_context(open(output.temporary, "wb"))
-        lines = stack.enter_context(open(stats, "w", encoding="utf-8")) if stats is not None else None
         tally = _Tally(reader.info.time_base, config.qp, lines)
         rate = reader.info.frame_rate
         encoder = Encoder(
             config, speed, frame_rate=rate, audio=audio.info if audio else None, on_frame=tally.add
         )
         stack.callback(encoder.close)
-        stack.enter_context(single_threaded_torch())
+        stack.enter_context(single_threaded())
         job = _Job(FcvWriter(file), encoder, audio, tally, on_progress)
         total = round(duration_s * rate) if duration_s is not None else reader.info.frames
         try:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from facecodec.bitstream import MotionUnit, Unit, UnitKind
-from facecodec.errors import MediaError
+from facecodec.errors import ConfigError, MediaError
 
 SECTIONS = ("header", "reference", "backdrop", "face", "scene", "audio", "index")
 """Parts of a file: ``header`` is magic, stream header and framing of motion; ``index`` has the trailer."""
@@ -94,11 +97,44 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def single_threaded_torch() -> Iterator[None]:
-    """Run torch on one thread inside: encoder and decoder share their work out by frames instead."""
+def stats_lines(path: str | Path) -> Iterator[IO[str]]:
+    """Open a file for lines of JSON; it is removed again if the block raises.
+
+    Raises:
+        MediaError: the file cannot be written.
+    """
+    with writing(path), open(path, "w", encoding="utf-8") as lines:
+        try:
+            yield lines
+        except BaseException:
+            if Path(path).is_file():
+                Path(path).unlink()
+            raise
+
+
+def check_part(start_s: float, duration_s: float | None) -> None:
+    """Refuse times that are no stretch of a film.
+
+    Raises:
+        ConfigError: ``start_s`` is negative or no number, or ``duration_s`` is not positive.
+    """
+    if not (math.isfinite(start_s) and start_s >= 0):
+        raise ConfigError("start_s", start_s, "seconds, 0 or more")
+    if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
+        raise ConfigError("duration_s", duration_s, "more than 0 seconds")
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Run torch and BLAS on one thread inside.
+
+    Encoder and decoder share their work out by stages and frames instead: threads within small operations
+    wait for each other whenever another program wants a core.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

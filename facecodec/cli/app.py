@@ -119,6 +119,9 @@ def encode(
                 on_progress=show,
             )
     typer.echo(report.encode_summary(dst, done), err=True)
+    if done.damage:
+        _complain(f"{src}: {done.damage}; what could be read was encoded")
+        raise typer.Exit(EXIT_MEDIA)
 
 
 @app.command()

@@ -7,8 +7,10 @@ limit of its type before its bytes are read, and they are read in blocks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
@@ -36,6 +38,8 @@ from facecodec.errors import BadMagicError, BitstreamError, ChecksumError, Limit
 __all__ = ["DamagedUnit", "FcvReader", "FcvWriter", "UnitAt"]
 
 _log = logging.getLogger(__name__)
+
+_motion_offset = attrgetter("motion_offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,8 @@ class FcvReader:
     def seek(self, pts: int) -> None:
         """Make :meth:`units` start where ``pts`` can be decoded.
 
-        It then gives the reference unit and the backdrop unit that are needed, and goes on from the
+        It then gives the reference units and the backdrop units that are needed, for this random access
+        point and for later ones that name an earlier reference picture again, and goes on from the
         random access point at or before ``pts``, or from the first one. A file without a usable
         index is scanned once. Without any random access point it starts at the first unit.
 
@@ -168,7 +173,8 @@ class FcvReader:
         if not self._source.seekable:
             raise BitstreamError("the file cannot seek")
         relative = pts - self.header.start_pts
-        entry = self.index.find(relative) if self.index else None
+        entries: Sequence[IndexEntry] = self.index.entries if self.index else ()
+        entry = find_entry(entries, relative)
         if entry is not None and not self._is_sound(entry):
             _log.warning("the index is wrong at byte %d; scanning the file", entry.motion_offset)
             self._index = entry = None
@@ -176,13 +182,18 @@ class FcvReader:
             if self._scanned is None:
                 first = self._header_unit.offset + self._header_unit.size
                 self._scanned = scan_random_access(self._source, self.header, first)
-            entry = find_entry(self._scanned, relative)
+            entries = self._scanned
+            entry = find_entry(entries, relative)
         if entry is None:
             self._start, self._ahead = len(MAGIC), ()
             return
         self._start = entry.motion_offset
-        wanted = (entry.reference_offset, entry.backdrop_offset)
-        self._ahead = tuple(sorted(offset for offset in wanted if offset))
+        wanted = {
+            offset
+            for later in entries[bisect_left(entries, entry.motion_offset, key=_motion_offset) :]
+            for offset in (later.reference_offset, later.backdrop_offset)
+        }
+        self._ahead = tuple(sorted(offset for offset in wanted if 0 < offset < self._start))
 
     def _head_at(self, offset: int) -> UnitFrame | None:
         """Length and type of the unit at ``offset``; None at the end of the file."""

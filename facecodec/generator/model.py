@@ -25,7 +25,7 @@ from facecodec.generator.warp import warp
 _SCENE_SIZES = (5, 7, 9)
 _DEFAULT_SCENE = 7
 _CHIN = 152
-_COVERED = (0.08, 0.2)
+_COVERED = (0.03, 0.12)
 """Distance from the nearest mesh point, in face sizes, at which a scene point begins to be heard, and is."""
 
 

@@ -15,9 +15,9 @@ from facecodec.types import F32Array, F64Array
 
 SCENE_SCALE = 4.0
 """Amplitude of an offset of one point: sets how finely scene points are coded beside the face."""
-_FINE_QP = 24
+_FINE_QP = 15
 """Above this QP fewer points are coded."""
-_REACH = 0.6
+_REACH = 0.2
 """Beyond this share of the face's size from the mesh, the prior is zero."""
 _SURFACE = 468
 

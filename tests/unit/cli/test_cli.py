@@ -45,7 +45,7 @@ SECTION_BYTES = {
     "index": 5,
 }
 ENCODED = types.SimpleNamespace(
-    frames=25, seconds=1.0, bytes=1000, section_bytes=SECTION_BYTES, references=1, wall_s=0.5
+    frames=25, seconds=1.0, bytes=1000, section_bytes=SECTION_BYTES, references=1, damage=None, wall_s=0.5
 )
 DECODED = types.SimpleNamespace(
     frames=25, seconds=1.0, width=64, height=48, wall_s=0.5, generator="warp-0", warning=None
