@@ -102,7 +102,7 @@ def test_a_lost_backdrop_leaves_the_face_on_grey(packets, whole):
 
 
 def test_a_reset_group_of_one_frame_leaves_no_trace_of_what_was_before(faces):
-    """Values before a reset are nothing to the groups behind it: a decoder that joins there shows the same."""
+    """Values before a reset are nothing to the groups behind it: one that joins there shows the same."""
     packets = encode(faces[:14], EncoderConfig(scene_points="off", lookahead=0, intra_period=6))
     motion = [i for i, p in enumerate(packets) if p.kind is PacketKind.MOTION]
     starts = [i for i in motion if packets[i].is_random_access]

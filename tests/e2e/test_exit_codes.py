@@ -1,0 +1,144 @@
+"""Exit codes and what is left behind, with the real codec behind the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+
+from facecodec.bitstream import MAGIC, StreamHeader, pack_unit, parse_unit_head, read_unit
+from facecodec.bitstream.framing import frame_unit
+from facecodec.cli import main
+from facecodec.container.fcv import FcvReader
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def stream(short_clip, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("codes") / "clip.fcv"
+    assert main(["encode", str(short_clip), str(path), "--duration", "0.3", "--scene-points", "off"]) == 0
+    return path
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("facecodec: error: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def header_of(stream: Path) -> tuple[StreamHeader, bytes]:
+    """The stream header of a file, and what follows it."""
+    data = stream.read_bytes()
+    size = parse_unit_head(data[len(MAGIC) :]).total_bytes
+    with FcvReader(stream) as reader:
+        return reader.header, data[len(MAGIC) + size :]
+
+
+@pytest.mark.parametrize("command", ["info", "decode"])
+def test_a_stream_of_another_version_exits_with_4(stream, tmp_path, capsys, command):
+    header, rest = header_of(stream)
+    kind, payload, _ = read_unit(pack_unit(header))
+    changed = bytes([payload[0] + 1]) + payload[1:]
+    (tmp_path / "new.fcv").write_bytes(MAGIC + frame_unit(kind, changed) + rest)
+    out = [str(tmp_path / "out.mp4")] if command == "decode" else []
+    assert main([command, str(tmp_path / "new.fcv"), *out]) == 4
+    assert "version 2" in complaint(capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["new.fcv"]
+
+
+@pytest.mark.parametrize("command", ["info", "decode"])
+def test_a_stream_for_another_model_exits_with_5(stream, tmp_path, capsys, command):
+    header, rest = header_of(stream)
+    other = replace(header, model_id=b"other-7".ljust(len(header.model_id), b"\0"))
+    (tmp_path / "other.fcv").write_bytes(MAGIC + pack_unit(other) + rest)
+    out = [str(tmp_path / "out.mp4")] if command == "decode" else []
+    assert main([command, str(tmp_path / "other.fcv"), *out]) == 5
+    assert "model" in complaint(capsys)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_a_full_disk_exits_with_3(short_clip, stream, capsys, command):
+    source = [str(short_clip), "--duration", "0.1"] if command == "encode" else [str(stream)]
+    assert main([command, source[0], "/dev/full", *source[1:], "--force"]) == 3
+    assert "space" in complaint(capsys)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_exits_with_3(short_clip, tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert main(["encode", str(short_clip), str(tmp_path / "a.fcv"), "--duration", "0.1"]) == 3
+    tmp_path.chmod(0o700)
+    assert "a.fcv" in complaint(capsys)
+
+
+def test_a_folder_that_is_not_there_exits_with_3(short_clip, tmp_path, capsys):
+    assert main(["encode", str(short_clip), str(tmp_path / "no" / "a.fcv")]) == 3
+    assert "folder" in complaint(capsys)
+
+
+def test_a_start_behind_the_end_exits_with_2(stream, tmp_path, capsys):
+    assert main(["decode", str(stream), str(tmp_path / "a.mp4"), "--start", "9"]) == 2
+    assert "end of the stream" in complaint(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_a_start_that_is_no_time_exits_with_2(stream, tmp_path, capsys, value):
+    assert main(["decode", str(stream), str(tmp_path / "a.mp4"), "--start", value]) == 2
+    assert "start" in complaint(capsys)
+
+
+def test_an_output_that_exists_is_kept_without_force(short_clip, tmp_path, capsys):
+    out = tmp_path / "a.fcv"
+    out.write_bytes(b"mine")
+    assert main(["encode", str(short_clip), str(out)]) == 2
+    assert "--force" in complaint(capsys)
+    assert out.read_bytes() == b"mine"
+
+
+def test_a_video_that_is_cut_is_encoded_and_exits_with_3(short_clip, tmp_path, capsys):
+    front, cut, out = tmp_path / "front.mp4", tmp_path / "cut.mp4", tmp_path / "out.fcv"
+    with (
+        av.open(str(short_clip)) as source,
+        av.open(str(front), "w", container_options={"movflags": "faststart"}) as sink,
+    ):
+        copy = sink.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                sink.mux(packet)
+    data = front.read_bytes()
+    cut.write_bytes(data[: len(data) * 6 // 10])
+    assert main(["encode", str(cut), str(out), "--scene-points", "off"]) == 3
+    said = complaint(capsys)
+    assert "cut.mp4: " in said
+    assert said.endswith("; what could be read was encoded")
+    assert out.stat().st_size > 200
+    assert main(["info", str(out)]) == 0
+
+
+def test_ctrl_c_exits_with_130_and_leaves_nothing(samples, tmp_path):
+    command = [sys.executable, "-m", "facecodec", "encode", samples / "talking_head.mp4", tmp_path / "out.fcv"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as run:
+        begin = time.monotonic()
+        while time.monotonic() - begin < 60:
+            parts = [p for p in tmp_path.glob(".*/.*") if p.is_file() and ".part-" in p.name]
+            if parts:
+                break
+            time.sleep(0.05)
+        time.sleep(1.0)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert b"Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
