@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from report import cell, facts, markdown_table, write_json
 from rich.console import Console
 from rich.progress import Progress
@@ -34,6 +33,7 @@ from facecodec import (
     Packet,
     SpeedConfig,
 )
+from facecodec.api.report import single_threaded
 from facecodec.errors import MediaError
 from facecodec.media.reader import VideoReader
 
@@ -168,10 +168,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run; 0, or 1 if the clip cannot be coded."""
     args = parse_args(argv)
     console = Console(stderr=True)
-    if args.threads:
-        torch.set_num_threads(args.threads)
     try:
-        with Progress(console=console, disable=not console.is_terminal) as progress:
+        with (
+            single_threaded(),  # as encode_file and decode_file run
+            Progress(console=console, disable=not console.is_terminal) as progress,
+        ):
             task = progress.add_task("encode", total=args.frames)
             packets, encoding = time_encoder(args, lambda: progress.advance(task))
             task = progress.add_task("decode", total=encoding["frames"])

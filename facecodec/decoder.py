@@ -40,9 +40,9 @@ from facecodec.motion.predict import reconstruct
 from facecodec.motion.quantise import dequantise, rescale
 from facecodec.motion.scene import amplitudes_to_scene, scene_prior
 from facecodec.motion.shape import levels_to_mesh, load_shape_model
-from facecodec.refpic.buffer import Reference, ReferenceBuffer
+from facecodec.refpic.buffer import SLOTS, Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still
-from facecodec.types import CropTransform, F32Array, F64Array, Frame, Packet, U8Array
+from facecodec.types import CropTransform, F32Array, F64Array, Frame, Packet, PacketKind, U8Array
 
 MODELS = (WarpGenerator.model_id,)
 """Models whose streams this decoder shows."""
@@ -99,13 +99,21 @@ class MotionDecoder:
         self._history = np.zeros((2, self.layout.count), np.int32)
         self._last_pts: int | None = None
         self._last_qp = 0
+        self._last_slot = -1
 
     def forget(self) -> None:
         """Drop the state of prediction: the next group shown is one with ``reset``."""
         self._last_pts = None
 
+    def lose_reference(self) -> None:
+        """Say that a reference unit was lost: the slot behind the last one filled holds an old picture."""
+        self._last_slot = (self._last_slot + 1) % SLOTS
+        self.buffer.drop(self._last_slot)
+
     def take_reference(self, unit: ReferenceUnit) -> Reference:
-        """Decode a reference picture into its slot. Raises BitstreamError."""
+        """Decode a reference picture into its slot. Raises BitstreamError; the slot is then empty."""
+        self._last_slot = unit.ref_id
+        self.buffer.drop(unit.ref_id)
         size = self.header.coded_size
         levels = decode_mesh(unit.mesh, load_shape_model().levels)
         picture = decode_still(unit.still, width=size, height=size)
@@ -243,9 +251,16 @@ class Decoder:
                 return self._show(motion, [i for i, pts in enumerate(motion.pts) if low <= pts < high])
         return []
 
-    def lost(self) -> None:
-        """Say that a packet did not arrive: motion waits for the next reset group."""
+    def lost(self, kind: PacketKind | None = None) -> None:
+        """Say that a packet did not arrive: motion waits for the next reset group.
+
+        Args:
+            kind: what it carried, where that is known. The place of a lost reference picture in the buffer
+                is emptied, so that nothing is made from the older picture there.
+        """
         self._running().forget()
+        if kind is PacketKind.REFERENCE:
+            self._running().lose_reference()
 
     def _running(self) -> MotionDecoder:
         if self._motion is None:

@@ -229,7 +229,7 @@ class Encoder:
 
     def _start_stream(self, items: list[Tracked], crop: CropTransform) -> Packet:
         height, width = self._shape[:2] if self._shape else (0, 0)
-        whole = crop.side == width == height
+        whole = _covers(crop, width, height) and crop.size == width == height
         frame_view = self.config.view == "frame" and not whole
         base = items[0].frame.time_base
         first = self._blind[0] if self._blind else items[0].frame.pts
@@ -277,7 +277,7 @@ class Encoder:
         self._buffer.put(reference)
         self._chooser.keep(reference, candidate.patch)
         units: list[Unit] = [unit]
-        if self.header.view == View.FRAME:
+        if self.header.view == View.FRAME and not _covers(crop, pixels.shape[1], pixels.shape[0]):
             backdrop = make_backdrop(pixels, crop)
             quality = max(0, self.config.ref_quality - BACKDROP_QUALITY_DROP)
             data = encode_still(backdrop, quality, speed=speed)
@@ -389,6 +389,11 @@ class Encoder:
         start = time.perf_counter()
         yield
         self.timings.setdefault(stage, []).append(time.perf_counter() - start)
+
+
+def _covers(crop: CropTransform, width: int, height: int) -> bool:
+    """Whether the crop hides the whole picture, so that no backdrop is seen."""
+    return crop.x <= 0 and crop.y <= 0 and crop.x + crop.side >= width and crop.y + crop.side >= height
 
 
 def _packet(unit: Unit, pts: int, duration: int = 0, is_random_access: bool = False) -> Packet:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
 from facecodec.api.report import OnProgress, Progress, check_part, single_threaded, stats_lines, writing
-from facecodec.bitstream import AudioCodec, AudioUnit, StreamHeader, opus_duration
+from facecodec.bitstream import AudioCodec, AudioUnit, StreamHeader, UnitKind, opus_duration
 from facecodec.config import DecoderConfig
 from facecodec.container.fcv import DamagedUnit, FcvReader, UnitAt
 from facecodec.decoder import Decoder
 from facecodec.errors import BitstreamError, ConfigError, TruncatedError
 from facecodec.media.audio import OpusStreamInfo
 from facecodec.media.writer import VideoWriter, synthetic_mark
-from facecodec.types import AudioPacket, Frame
+from facecodec.types import AudioPacket, Frame, PacketKind
 
 _AUDIO_RATE = 48000
 
@@ -78,6 +78,9 @@ class _Playback:
         decoder.take(self.header)
         if start_s > 0:
             reader.seek(self._from)
+            for unit in reader.earlier_stills():
+                with suppress(BitstreamError):  # those that name it wait, and the warning comes then
+                    decoder.take(unit)
 
     def run(self) -> Iterator[Frame | AudioPacket]:
         """Give frames (times as in the stream) and sound (samples since the first frame of the stream)."""
@@ -116,7 +119,7 @@ class _Playback:
     def _take(self, at: UnitAt) -> Iterator[Frame | AudioPacket]:
         if isinstance(at.unit, DamagedUnit):
             self._warn(at.unit.error)
-            self._decoder.lost()
+            self._decoder.lost(PacketKind.REFERENCE if at.kind == UnitKind.REFERENCE else None)
             self._sound_end = None
         elif isinstance(at.unit, AudioUnit):
             if self._has_sound:
@@ -221,37 +224,30 @@ def decode_file(
         play = _Playback(reader, decoder, start_s, duration_s, with_sound=True)
         lines = stack.enter_context(stats_lines(stats)) if stats is not None else None
         stack.enter_context(writing(dst))
-        items = play.run()
         output = _Output(play.header, lines, on_progress, _frame_count(reader, start_s, duration_s))
+        items = play.run()
         output.find_first(items)
         if output.origin is None:
             raise play.nothing()
-        width, height = decoder.size
-        header = play.header
-        sound = header.audio_codec == AudioCodec.OPUS
-        writer = VideoWriter(
-            dst,
-            width,
-            height,
-            header.time_base,
-            frame_rate=1 / (header.frame_duration * header.time_base),
-            crf=crf,
-            audio=OpusStreamInfo(header.channels, header.pre_skip) if sound else None,
-            metadata=synthetic_mark(decoder.generator),
-            overwrite=overwrite,
-        )
-        with writer:
+        with _open_writer(dst, decoder, play.header, crf, overwrite) as writer:
             output.write(writer, items, play)
-        return DecodeReport(
-            frames=output.frames,
-            seconds=float((output.end - output.origin) * header.time_base),
-            width=width,
-            height=height,
-            held_frames=decoder.held_frames,
-            wall_s=time.perf_counter() - begun,
-            generator=decoder.generator,
-            warning=play.warning,
-        )
+        return _report(output, decoder, play.warning, time.perf_counter() - begun)
+
+
+def _open_writer(
+    dst: str | Path, decoder: Decoder, header: StreamHeader, crf: int, overwrite: bool
+) -> VideoWriter:
+    sound = header.audio_codec == AudioCodec.OPUS
+    return VideoWriter(
+        dst,
+        *decoder.size,
+        header.time_base,
+        frame_rate=1 / (header.frame_duration * header.time_base),
+        crf=crf,
+        audio=OpusStreamInfo(header.channels, header.pre_skip) if sound else None,
+        metadata=synthetic_mark(decoder.generator),
+        overwrite=overwrite,
+    )
 
 
 def _frame_count(reader: FcvReader, start_s: float, duration_s: float | None) -> int | None:
@@ -260,6 +256,20 @@ def _frame_count(reader: FcvReader, start_s: float, duration_s: float | None) ->
     step = reader.header.frame_duration * reader.header.time_base
     whole = reader.index.n_frames - round(start_s / step)
     return max(0, whole if duration_s is None else min(whole, round(duration_s / step)))
+
+
+def _report(output: _Output, decoder: Decoder, warning: str | None, wall_s: float) -> DecodeReport:
+    width, height = decoder.size
+    return DecodeReport(
+        frames=output.frames,
+        seconds=output.seconds,
+        width=width,
+        height=height,
+        held_frames=decoder.held_frames,
+        wall_s=wall_s,
+        generator=decoder.generator,
+        warning=warning,
+    )
 
 
 class _Output:
@@ -273,6 +283,11 @@ class _Output:
         self.origin: int | None = None
         self.end = 0
         self.frames = 0
+
+    @property
+    def seconds(self) -> float:
+        """Time from the first frame to the end of the last one written."""
+        return float((self.end - (self.origin or 0)) * self._header.time_base)
 
     def find_first(self, items: Iterator[Frame | AudioPacket]) -> None:
         """Read up to the first frame: its time becomes zero."""
@@ -302,5 +317,4 @@ class _Output:
         if self._lines is not None:
             self._lines.write(json.dumps({"pts": item.pts, "time_s": round(item.time_s, 6)}) + "\n")
         if self._on_progress is not None and self.frames % 16 == 0:
-            seconds = float((self.end - origin) * header.time_base)
-            self._on_progress(Progress(self.frames, self._total, play.bytes_read, seconds))
+            self._on_progress(Progress(self.frames, self._total, play.bytes_read, self.seconds))

@@ -18,14 +18,13 @@ from facecodec.api.report import (
     check_part,
     single_threaded,
     stats_lines,
-    writing,
 )
 from facecodec.bitstream import MAGIC, AudioUnit, pack_unit, parse_unit
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.container.fcv import FcvWriter
 from facecodec.encoder import Encoder, FrameStats
 from facecodec.errors import MediaError, NoFaceError
-from facecodec.media.atomic import AtomicFile
+from facecodec.media.atomic import atomic_path
 from facecodec.media.audio import OpusReader, read_opus
 from facecodec.media.reader import VideoReader
 from facecodec.types import AudioPacket, Frame, Packet, PacketKind
@@ -137,40 +136,52 @@ def encode_file(
     begun = time.perf_counter()
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(src, threads=speed.threads))
-        _check_size(src, reader.info.width, reader.info.height)
-        frames = reader.frames(start_s, duration_s)
-        first = next(frames, None)
-        if first is None:
-            raise MediaError(src, reader.damage or "no pictures in this part of the file")
+        first, frames = _open_frames(reader, start_s, duration_s)
         audio = _open_audio(src, reader, first, config, duration_s, stack)
         lines = stack.enter_context(stats_lines(stats)) if stats is not None else None
-        stack.enter_context(writing(dst))
-        output = AtomicFile(dst, overwrite)
-        stack.callback(output.discard)
-        file = stack.enter_context(open(output.temporary, "wb"))
-        tally = _Tally(reader.info.time_base, config.qp, lines)
-        rate = reader.info.frame_rate
-        encoder = Encoder(
-            config, speed, frame_rate=rate, audio=audio.info if audio else None, on_frame=tally.add
-        )
-        stack.callback(encoder.close)
+        file = stack.enter_context(open(stack.enter_context(atomic_path(dst, overwrite)), "wb"))
         stack.enter_context(single_threaded())
+        tally = _Tally(reader.info.time_base, config.qp, lines)
+        encoder = _open_encoder(config, speed, reader, audio, tally, stack)
         job = _Job(FcvWriter(file), encoder, audio, tally, on_progress)
-        total = round(duration_s * rate) if duration_s is not None else reader.info.frames
         try:
-            job.run(first, frames, total)
+            job.run(first, frames, _frame_count(reader, duration_s))
         except NoFaceError as err:
-            raise NoFaceError(src, "no face was found in any frame") from err
-        file.close()
-        output.commit()
+            raise NoFaceError(src, err.reason) from err
         return job.report(reader.damage, time.perf_counter() - begun)
 
 
-def _check_size(src: str | Path, width: int, height: int) -> None:
+def _open_frames(
+    reader: VideoReader, start_s: float, duration_s: float | None
+) -> tuple[Frame, Iterator[Frame]]:
+    """The first picture of a part, and the others."""
+    width, height = reader.info.width, reader.info.height
     if min(width, height) < _MIN_PICTURE or max(width, height) > _MAX_PICTURE:
-        raise MediaError(
-            src, f"pictures of {width}x{height}; {_MIN_PICTURE} to {_MAX_PICTURE} a side can be coded"
-        )
+        allowed = f"{_MIN_PICTURE} to {_MAX_PICTURE} a side can be coded"
+        raise MediaError(reader.path, f"pictures of {width}x{height}; {allowed}")
+    frames = reader.frames(start_s, duration_s)
+    first = next(frames, None)
+    if first is None:
+        raise MediaError(reader.path, reader.damage or "no pictures in this part of the file")
+    return first, frames
+
+
+def _open_encoder(
+    config: EncoderConfig,
+    speed: SpeedConfig,
+    reader: VideoReader,
+    audio: OpusReader | None,
+    tally: _Tally,
+    stack: ExitStack,
+) -> Encoder:
+    sound, rate = audio.info if audio else None, reader.info.frame_rate
+    encoder = Encoder(config, speed, frame_rate=rate, audio=sound, on_frame=tally.add)
+    stack.callback(encoder.close)
+    return encoder
+
+
+def _frame_count(reader: VideoReader, duration_s: float | None) -> int | None:
+    return reader.info.frames if duration_s is None else round(duration_s * reader.info.frame_rate)
 
 
 def _open_audio(

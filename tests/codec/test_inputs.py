@@ -33,18 +33,26 @@ def mean_error(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize(
     "cut",
-    [np.s_[:, 120:480], np.s_[20:359, 101:500], np.s_[:, 230:430]],
-    ids=["square", "odd", "portrait"],
+    [np.s_[:, 120:580], np.s_[21:355, 101:565], np.s_[:, 330:540]],
+    ids=["wide", "odd place", "portrait"],
 )
 def test_every_shape_comes_back_in_its_size(faces, tmp_path, cut):
     pictures = [np.ascontiguousarray(frame.pixels[cut]) for frame in faces[:3]]
     height, width = pictures[0].shape[:2]
-    even = [p[: height // 2 * 2, : width // 2 * 2] for p in pictures]
-    source = write_clip(tmp_path / "in.mp4", timed([np.ascontiguousarray(p) for p in even]))
-    before, after = round_trip(source, tmp_path)
+    before, after = round_trip(write_clip(tmp_path / "in.mp4", timed(pictures)), tmp_path)
+    assert after[0].shape == (height, width, 3)
     for one, other in zip(after, before, strict=True):
         assert one.shape == other.shape
         assert mean_error(one, other) < 9
+
+
+def test_a_talking_head_crop_comes_back_in_its_size_without_a_backdrop(faces, tmp_path):
+    pictures = [np.ascontiguousarray(frame.pixels[:, 260:620]) for frame in faces[:3]]
+    before, after = round_trip(write_clip(tmp_path / "in.mp4", timed(pictures)), tmp_path)
+    assert after[0].shape == (360, 360, 3)
+    assert mean_error(after[0], before[0]) < 9
+    info = probe(tmp_path / "a.fcv")
+    assert (info.coded_size, info.section_bytes["backdrop"]) == (256, 0)
 
 
 def test_odd_sizes_from_a_picture_file(faces, tmp_path):

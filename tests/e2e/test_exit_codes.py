@@ -127,7 +127,14 @@ def test_a_video_that_is_cut_is_encoded_and_exits_with_3(short_clip, tmp_path, c
 
 
 def test_ctrl_c_exits_with_130_and_leaves_nothing(samples, tmp_path):
-    command = [sys.executable, "-m", "facecodec", "encode", samples / "talking_head.mp4", tmp_path / "out.fcv"]
+    command = [
+        sys.executable,
+        "-m",
+        "facecodec",
+        "encode",
+        samples / "talking_head.mp4",
+        tmp_path / "out.fcv",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as run:
         begin = time.monotonic()
