@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facecodec.analysis.window import Tracked, TrackWindow
-from facecodec.refpic.appearance import BETTER, STALE, patch_distance
+from facecodec.refpic.appearance import BETTER, DOUBTFUL, PATIENCE, STALE, patch_distance
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.policy import MIN_FRAMES, REUSE_TURN, best_frame, inside, resized, serves
 from facecodec.track.crop import choose_crop, face_box
@@ -49,10 +49,12 @@ class ReferenceChooser:
         self._window, self._buffer, self._reach = window, buffer, reach
         self._size, self._intra_period = size, intra_period
         self._patches: dict[int, F32Array] = {}
+        self._doubt = 0
 
     def keep(self, reference: Reference, patch: F32Array) -> None:
         """Remember how the face of a new reference picture looks."""
         self._patches[reference.ref_id] = patch
+        self._doubt = 0
 
     def still_serves(self, active: Reference, frames: int, items: list[Tracked], points: F32Array) -> bool:
         """Whether the next group can be made from the reference picture in use.
@@ -75,7 +77,7 @@ class ReferenceChooser:
             return None
         patches = _patches(items)
         for other in self._buffer.all():
-            near = float(np.median(patch_distance(self._patches[other.ref_id], patches))) <= STALE
+            near = float(np.median(patch_distance(self._patches[other.ref_id], patches))) <= DOUBTFUL
             if (
                 other is not active
                 and other.crop == active.crop
@@ -111,7 +113,8 @@ class ReferenceChooser:
         """Whether the faces look otherwise than the reference picture, and a frame ahead does better."""
         patches = _patches(items)
         distance = float(np.median(patch_distance(self._patches[active.ref_id], patches)))
-        if distance <= STALE:
+        self._doubt = self._doubt + len(items) if distance > DOUBTFUL else 0
+        if distance <= STALE and self._doubt < PATIENCE:
             return False
         ahead = self._window.first_cut(min(len(self._window), self._reach))
         others = _patches(self._window.frames(ahead))

@@ -16,6 +16,9 @@ from facecodec.types import F32Array, F64Array, U8Array
 PATCH_SIDE = 48
 STALE = 0.45
 """A face further than this from its reference picture is not shown by it."""
+DOUBTFUL = 0.36
+"""Nor is one that stays further than this for :data:`PATIENCE` frames."""
+PATIENCE = 48
 BETTER = 0.65
 """Another reference picture has to come this much nearer to be worth its bytes."""
 _SPAN = 3.12

@@ -12,13 +12,13 @@ from facecodec.types import CropTransform, F64Array, Landmarks, U8Array
 
 MIN_SIZE = 64
 """Smallest coded size in pixels; smaller squares are enlarged."""
-FACE_SHARE = 0.56
-"""Width of the reference's face in the square, as in the usual talking-head data sets."""
+FACE_SHARE = 0.5
+"""Width of the reference's face in the square: hair and chin stay clear of its border."""
 MARGIN = 0.08
 """Room kept around the face over the whole window, as a share of the side."""
 _ASPECT = 1.25
 """Height over width of an upright mesh: a turned face is measured by its height."""
-_CENTRE = 0.42
+_CENTRE = 0.37
 """Height in the mesh that stands at the square's centre, from the forehead: a little below the eyes."""
 _SNAP = 0.05
 """A side this near to the coded size is set to it, so that pixels need no resampling."""
