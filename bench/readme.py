@@ -79,7 +79,9 @@ def figures(table: dict[str, Any], speed: dict[str, Any] | None) -> str:
         f"{len(clips)} clips of split `{settings['split']}`, first {frames} frames of each, coded at 256x256 "
         "with default settings and no sound; every byte of the `.fcv` counts. `still` repeats the decoded "
         "reference picture, x264 (veryslow, B-frames, best of three resolutions) is at the rate nearest to "
-        "facecodec's that it reaches. Openness is the correlation over time with the source's. How each "
+        "facecodec's that it reaches. Openness is the correlation over time with the source's. "
+        "Landmark distance and "
+        "openness leave out what the tracker sees no face in, which flatters x264. How each "
         f"figure is measured: [bench/README.md](bench/README.md). Commit {facts['commit']}.",
         means_table(clips),
         "kbit/s by part, bits of motion a frame, error of the coded points, PSNR and LPIPS:",

@@ -31,7 +31,8 @@ def os_reason(err: OSError) -> str:
 class AtomicFile:
     """A file that is written under a temporary name beside its own and renamed when it is done.
 
-    The temporary name is ``.NAME.part-XXXXXXXX``, in the same folder, so that the rename is one step.
+    The temporary name is ``.NAME.part-`` and eight random characters, in the same folder, so
+    that the rename is one step.
     A symbolic link is written through: its target is replaced, not the link.
 
     Attributes:

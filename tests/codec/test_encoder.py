@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from facecodec.bitstream import MotionUnit, ReferenceUnit, StreamHeader, View, parse_unit
+from facecodec.bitstream import MotionUnit, ReferenceUnit, StreamHeader, Unit, View, parse_unit
 from facecodec.config import EncoderConfig
 from facecodec.decoder import Decoder, MotionDecoder
 from facecodec.encoder import Encoder
@@ -35,6 +35,17 @@ def test_header_reference_backdrop_motion_come_in_this_order(packets):
     assert [p.is_random_access for p in packets if p.kind is PacketKind.MOTION] == [True, False]
 
 
+def follow(decoder: MotionDecoder | None, unit: Unit) -> MotionDecoder | None:
+    """Give a unit to the decoder; the header makes a new one."""
+    if isinstance(unit, StreamHeader):
+        return MotionDecoder(unit)
+    if isinstance(unit, ReferenceUnit):
+        decoder.take_reference(unit)
+    elif isinstance(unit, MotionUnit):
+        decoder.take_motion(unit)
+    return decoder
+
+
 def test_encoder_and_decoder_keep_the_same_values(faces, samples):
     encoder = Encoder(EncoderConfig(lookahead=1))
     decoder: MotionDecoder | None = None
@@ -42,12 +53,8 @@ def test_encoder_and_decoder_keep_the_same_values(faces, samples):
     for frame in [*faces[:20], None]:
         for packet in encoder.flush() if frame is None else encoder.encode(frame):
             unit = parse_unit(packet.data)
-            if isinstance(unit, StreamHeader):
-                decoder = MotionDecoder(unit)
-            elif isinstance(unit, ReferenceUnit):
-                decoder.take_reference(unit)
-            elif isinstance(unit, MotionUnit):
-                decoder.take_motion(unit)
+            decoder = follow(decoder, unit)
+            if isinstance(unit, MotionUnit):
                 groups += 1
                 if frame is not None:
                     np.testing.assert_array_equal(decoder._history, encoder._history)
@@ -58,15 +65,9 @@ def test_encoder_and_decoder_keep_the_same_values(faces, samples):
 def test_a_long_chain_of_groups_never_drifts_apart(faces):
     rng = np.random.default_rng(5)
     encoder = Encoder(EncoderConfig(scene_points="auto", lookahead=1))
-    decoder = MotionDecoder.__new__(MotionDecoder)
+    decoder: MotionDecoder | None = None
     for packet in [*encoder.encode(faces[0]), *encoder.flush()]:
-        unit = parse_unit(packet.data)
-        if isinstance(unit, StreamHeader):
-            decoder = MotionDecoder(unit)
-        elif isinstance(unit, ReferenceUnit):
-            decoder.take_reference(unit)
-        elif isinstance(unit, MotionUnit):
-            decoder.take_motion(unit)
+        decoder = follow(decoder, parse_unit(packet.data))
     pts, resets = faces[0].pts, 0
     for _ in range(100):
         n = int(rng.integers(1, 17))
