@@ -116,3 +116,37 @@ def spline_field(controls: Tensor, values: Tensor, diagonal: Tensor, nodes: int,
 def nearest_distance(places: Tensor, points: Tensor) -> Tensor:
     """Distance from places [M, 2] to the nearest of points [B, N, 2]: [B, M]."""
     return _squared_distance(places.expand(len(points), -1, -1), points).amin(-1).clamp(min=1e-12).sqrt()
+
+
+def previous_field(now: Tensor, before: Tensor) -> Tensor:
+    """Where pixels look in the previous picture, when both look into the same reference picture.
+
+    A place p shows the reference at ``now(p)``; the previous picture showed that at the q with
+    ``before(q) = now(p)``. One step of Newton's method from p, with ``before`` close to a shift, is
+    ``q = p + now(p) - before(p)``.
+
+    Args:
+        now: current motion fields, [B, H, W, 2], crop units.
+        before: the previous pictures' motion fields, likewise.
+
+    Returns:
+        [B, H, W, 2], crop units.
+    """
+    height, width = now.shape[1:3]
+    y = (torch.arange(height, device=now.device) + 0.5) / height
+    x = (torch.arange(width, device=now.device) + 0.5) / width
+    place = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+    return place + now - before
+
+
+def stretch(field: Tensor) -> Tensor:
+    """Logarithm of how much a field [B, 2, H, W] enlarges what it shows, about -1 to 1: [B, 1, H, W].
+
+    Above 0 the current picture shrinks what the reference shows (a closing eye), below 0 it stretches it (an
+    opening mouth).
+    """
+    height, width = field.shape[2:]
+    dx = functional.pad((field[..., 1:] - field[..., :-1]) * width, (0, 1, 0, 0), mode="replicate")
+    dy = functional.pad((field[..., 1:, :] - field[..., :-1, :]) * height, (0, 0, 0, 1), mode="replicate")
+    area = dx[:, :1] * dy[:, 1:] - dx[:, 1:] * dy[:, :1]
+    return area.clamp(0.05, 20.0).log() / 3

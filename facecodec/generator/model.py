@@ -163,6 +163,27 @@ class WarpGenerator(nn.Module):
         place = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1)
         return flat.reshape(len(mesh), size, size, 2) + place
 
+    def face_field(self, state: ReferenceState, mesh: Tensor, size: int) -> Tensor:
+        """The motion field of the face alone: right inside it, no motion outside.
+
+        Args:
+            state: the reference picture.
+            mesh: current meshes, [B, 478, 3], crop units.
+            size: width and height of the field.
+
+        Returns:
+            [B, size, size, 2], (x, y) in crop units.
+
+        Raises:
+            ShapeError: ``mesh`` has the wrong shape.
+        """
+        raster.check_mesh(mesh)
+        shift, _, pixels = self._face(state, mesh.float(), size)
+        flat = shift.new_zeros(len(mesh) * size * size, 2).index_copy(0, pixels, shift)
+        step = (torch.arange(size, device=mesh.device) + 0.5) / size
+        place = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1)
+        return flat.reshape(len(mesh), size, size, 2) + place
+
     def forward(self, state: ReferenceState, mesh: Tensor, scene: Tensor | None = None) -> Tensor:
         """Make pictures.
 
