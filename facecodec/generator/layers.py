@@ -36,8 +36,8 @@ def zero_conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
 
 def normalise(x: Tensor) -> Tensor:
     """Scale the channels [B, C, H, W] of each pixel to a root mean square of 1."""
-    scale: Tensor = torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4)
-    return x * scale
+    scaled: Tensor = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4)
+    return scaled
 
 
 def split(x: Tensor, count: int) -> Tensor:
@@ -60,7 +60,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to the same."""
-        return x + self.second(activate(self.first(activate(x))))
+        change: Tensor = self.second(activate(self.first(activate(x))))
+        return x + change
 
 
 class Spade(nn.Module):
