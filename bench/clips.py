@@ -131,19 +131,21 @@ def _paired(streams: dict[str, Iterable[Frame]]) -> Iterator[tuple[Frame, ...]]:
         yield row
 
 
-def load_coded(source: Path, stream: Path, frames: int = 0) -> CodedClip:
+def load_coded(source: Path, stream: Path, frames: int = 0, config: DecoderConfig | None = None) -> CodedClip:
     """Decode a stream in its crop and put the source's and the reference's pixels beside it.
 
     Args:
         source: the video that was coded.
         stream: the ``.fcv`` that was made of it.
         frames: how many frames at most; 0 for all.
+        config: of the decoder, with ``view="crop"``; its default generator if None.
 
     Raises:
         MediaError: source and stream do not hold the same frames, or the crop changes its size.
         FacecodecError: what reading either raises.
     """
-    decoded = list(islice(api.decode_frames(stream, DecoderConfig(view="crop")), frames or None))
+    config = config or DecoderConfig(view="crop")
+    decoded = list(islice(api.decode_frames(stream, config), frames or None))
     count = len(decoded)  # the source may be longer than the stream, never the other way round
     rows = list(
         _paired(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from clips import F32Array, U8Array, openness, track_clip
 
+from facecodec.errors import WeightsError
+from facecodec.metrics import dists, identity
 from facecodec.metrics.landmark import expression_boxes, expression_correlation, landmark_distance
-from facecodec.metrics.perceptual import Lpips
+from facecodec.metrics.perceptual import Lpips, find_lpips_weights
 from facecodec.metrics.psnr import psnr, psnr_y
 from facecodec.metrics.ssim import ssim_rgb, ssim_y
 from facecodec.metrics.temporal import temporal_error
@@ -32,6 +36,9 @@ class Quality:
         lpips_worst5: the same, mean of its worst 5 % (at least one frame).
         lpips_eyes: LPIPS-alex in the box around both eyes.
         lpips_mouth: LPIPS-alex in the box around the mouth.
+        lpips_vgg: LPIPS-vgg of a few frames; None without weights.
+        dists: DISTS of the same frames; None without weights.
+        identity: cosine of SFace's embeddings with the source's, same frames as LPIPS; None without weights.
         landmark_px: distance of re-tracked landmarks, pixels at 256.
         eyes: correlation of eye openness with the source.
         mouth: correlation of mouth openness with the source.
@@ -47,6 +54,9 @@ class Quality:
     lpips_worst5: float | None
     lpips_eyes: float | None
     lpips_mouth: float | None
+    lpips_vgg: float | None
+    dists: float | None
+    identity: float | None
     landmark_px: float
     eyes: float
     mouth: float
@@ -62,20 +72,120 @@ MEASURES = tuple(field.name for field in fields(Quality))
 
 
 @dataclass(frozen=True, slots=True)
+class Networks:
+    """The networks that measure; None leaves a measure out.
+
+    Attributes:
+        lpips: LPIPS-alex.
+        lpips_vgg: LPIPS-vgg.
+        dists: DISTS.
+        identity: SFace.
+    """
+
+    lpips: Lpips | None = None
+    lpips_vgg: Lpips | None = None
+    dists: dists.Dists | None = None
+    identity: identity.SFace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which frames the networks see.
+
+    Attributes:
+        every: LPIPS-alex and identity take every nth frame.
+        deep_every: LPIPS-vgg and DISTS, which cost thirty times as much, take every nth frame; 0 for none.
+    """
+
+    every: int = 5
+    deep_every: int = 25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every script that measures; see :func:`sampling` and :func:`available`."""
+    parser.add_argument(
+        "--lpips-every", type=int, default=5, help="LPIPS and identity of every nth frame (default: 5)"
+    )
+    parser.add_argument(
+        "--deep-every", type=int, default=25, help="LPIPS-vgg and DISTS of every nth, 0: none (default: 25)"
+    )
+    parser.add_argument(
+        "--no-lpips", action="store_true", help="leave out LPIPS, DISTS and identity, which need weights"
+    )
+    parser.add_argument("--lpips-weights", type=Path, help="folder with alexnet.ckpt and vgg16.ckpt")
+
+
+def sampling(args: argparse.Namespace) -> Sampling:
+    """Which frames the networks see, from the command line.
+
+    Raises:
+        ValueError: a step is out of range.
+    """
+    if args.lpips_every < 1 or args.deep_every < 0:
+        raise ValueError("--lpips-every has to be 1 or more, --deep-every 0 or more")
+    return Sampling(args.lpips_every, args.deep_every)
+
+
+def available(no_lpips: bool, folder: Path | None, deep: bool) -> dict[str, str]:
+    """Which networks there are weights for.
+
+    Args:
+        no_lpips: none are wanted.
+        folder: folder of LPIPS weights; None for where they are installed.
+        deep: LPIPS-vgg and DISTS are wanted too.
+
+    Returns:
+        Field of :class:`Networks` to nothing, or to why its weights are absent.
+    """
+    finders: dict[str, Callable[[], object]] = {}
+    if not no_lpips:
+        finders = {"lpips": lambda: find_lpips_weights("alex", folder), "identity": identity.WEIGHTS.find}
+    if deep and not no_lpips:
+        finders["lpips_vgg"] = lambda: find_lpips_weights("vgg", folder)
+        finders["dists"] = lambda: (find_lpips_weights("vgg", folder), dists.WEIGHTS.find())
+    found = {}
+    for name, find in finders.items():
+        try:
+            find()
+            found[name] = ""
+        except WeightsError as err:
+            found[name] = str(err)
+    return found
+
+
+def load_networks(names: Collection[str], folder: Path | None) -> Networks:
+    """Load networks.
+
+    Args:
+        names: fields of :class:`Networks`.
+        folder: folder of LPIPS weights; None for where they are installed.
+
+    Raises:
+        WeightsError: weights are absent or damaged.
+    """
+    return Networks(
+        lpips=Lpips("alex", folder) if "lpips" in names else None,
+        lpips_vgg=Lpips("vgg", folder) if "lpips_vgg" in names else None,
+        dists=dists.Dists(vgg_folder=folder) if "dists" in names else None,
+        identity=identity.SFace() if "identity" in names else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Judge:
     """Measures decoded clips against one source, whose track is made once.
 
     Attributes:
         source: RGB, [T, H, W, 3] uint8.
         track: the source's landmarks, see :func:`clips.track_clip`.
-        lpips: the network, or None to leave LPIPS out.
-        lpips_every: LPIPS is taken of every nth frame.
+        networks: what measures besides arithmetic.
+        sampling: which frames they see.
     """
 
     source: U8Array
     track: F32Array
-    lpips: Lpips | None
-    lpips_every: int
+    networks: Networks
+    sampling: Sampling
 
     def measure(self, decoded: U8Array, on_frame: Callable[[], None] = lambda: None) -> Quality:
         """Measure a decoded clip.
@@ -87,24 +197,19 @@ class Judge:
         Raises:
             ShapeError: the shapes differ.
         """
+        track = track_clip(decoded)
         fidelity = []
-        perceptual: list[tuple[float, float, float]] = []
+        seen: dict[str, list[float]] = {}
         for i, (x, y) in enumerate(zip(self.source, decoded, strict=True)):
             fidelity.append(
-                (
-                    min(psnr(x, y), PSNR_CAP),
-                    min(psnr_y(x, y), PSNR_CAP),
-                    ssim_y(x, y),
-                    ssim_rgb(x, y),
-                )
+                (min(psnr(x, y), PSNR_CAP), min(psnr_y(x, y), PSNR_CAP), ssim_y(x, y), ssim_rgb(x, y))
             )
-            if self.lpips is not None and i % self.lpips_every == 0:
-                perceptual.append(self._lpips(self.lpips, i, x, y))
+            for name, value in self._look(i, x, y, track[i]).items():
+                seen.setdefault(name, []).append(value)
             on_frame()
-        track = track_clip(decoded)
         eyes, mouth = openness(self.track)
         decoded_eyes, decoded_mouth = openness(track)
-        whole, in_eyes, in_mouth = zip(*perceptual, strict=True) if perceptual else ((), (), ())
+        whole = seen.get("lpips", [])
         worst = sorted(whole, reverse=True)[: max(1, math.ceil(0.05 * len(whole)))]
         means = np.mean(fidelity, axis=0)
         return Quality(
@@ -114,8 +219,11 @@ class Judge:
             ssim_rgb=float(means[3]),
             lpips=_mean(whole),
             lpips_worst5=_mean(worst),
-            lpips_eyes=_mean(in_eyes),
-            lpips_mouth=_mean(in_mouth),
+            lpips_eyes=_mean(seen.get("lpips_eyes", [])),
+            lpips_mouth=_mean(seen.get("lpips_mouth", [])),
+            lpips_vgg=_mean(seen.get("lpips_vgg", [])),
+            dists=_mean(seen.get("dists", [])),
+            identity=_mean(seen.get("identity", [])),
             landmark_px=landmark_distance(self.track, track),
             eyes=expression_correlation(eyes, decoded_eyes),
             mouth=expression_correlation(mouth, decoded_mouth),
@@ -123,17 +231,32 @@ class Judge:
             faces=float(np.isfinite(track).all(axis=(1, 2)).mean()),
         )
 
-    def _lpips(self, network: Lpips, index: int, x: U8Array, y: U8Array) -> tuple[float, float, float]:
-        """LPIPS of the frame, of its eyes and of its mouth (NaN where the source shows no face)."""
-        whole = network.distance(x, y)
-        points = self.track[index]
-        if not np.isfinite(points).all():
-            return whole, math.nan, math.nan
-        boxes = expression_boxes(points, x.shape[1], x.shape[0])
-        in_eyes, in_mouth = (network.distance(box.cut(x), box.cut(y)) for box in boxes)
-        return whole, in_eyes, in_mouth
+    def _look(self, index: int, x: U8Array, y: U8Array, points: F32Array) -> dict[str, float]:
+        """What the networks say about a frame; nothing of a region where the source shows no face."""
+        found: dict[str, float] = {}
+        networks, original = self.networks, self.track[index]
+        face = bool(np.isfinite(original).all())
+        if index % self.sampling.every == 0:
+            if networks.lpips is not None:
+                found["lpips"] = networks.lpips.distance(x, y)
+                if face:
+                    for name, box in zip(
+                        ("lpips_eyes", "lpips_mouth"),
+                        expression_boxes(original, x.shape[1], x.shape[0]),
+                        strict=True,
+                    ):
+                        found[name] = networks.lpips.distance(box.cut(x), box.cut(y))
+            if networks.identity is not None and face:
+                here = points if np.isfinite(points).all() else original
+                found["identity"] = networks.identity.similarity(x, y, original, here)
+        if self.sampling.deep_every and index % self.sampling.deep_every == 0:
+            if networks.lpips_vgg is not None:
+                found["lpips_vgg"] = networks.lpips_vgg.distance(x, y)
+            if networks.dists is not None:
+                found["dists"] = networks.dists.distance(x, y)
+        return found
 
 
-def _mean(values: tuple[float, ...] | list[float]) -> float | None:
+def _mean(values: list[float]) -> float | None:
     there = [v for v in values if math.isfinite(v)]
     return float(np.mean(there)) if there else None

@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,17 @@ import numpy as np
 import torch
 from anchors import x264
 from clips import Clip, CodedClip, duration_of, load_coded, read_manifest, track_clip
-from evaluate import MEASURES, Judge
+from evaluate import MEASURES, Judge, Networks, add_arguments, available, load_networks, sampling
 from report import cell, code_digest, facts, markdown_table, mean, write_json
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 import facecodec
-from facecodec import EncoderConfig, FacecodecError, SpeedConfig
-from facecodec.errors import WeightsError
-from facecodec.metrics.perceptual import Lpips
+from facecodec import DecoderConfig, EncoderConfig, FacecodecError, SpeedConfig
 
 METHODS = ("facecodec", "still", "x264")
 PARTS = ("reference", "backdrop", "face", "scene", "header", "index", "audio")
-SCHEMA = 1
+SCHEMA = 2
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,15 +54,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=EncoderConfig().size)
     parser.add_argument("--lookahead", type=int, default=EncoderConfig().lookahead)
     parser.add_argument("--scene-points", default=EncoderConfig().scene_points)
-    parser.add_argument("--lpips-every", type=int, default=5, help="LPIPS of every nth frame (default: 5)")
-    parser.add_argument("--no-lpips", action="store_true", help="leave LPIPS out")
-    parser.add_argument("--lpips-weights", type=Path, help="folder with alexnet.ckpt")
+    parser.add_argument(
+        "--generator", default="auto", help="auto, warp-0, lite or base (default: auto, as users see it)"
+    )
+    add_arguments(parser)
     parser.add_argument("--no-x264", action="store_true", help="leave the x264 anchor out")
     parser.add_argument("--threads", type=int, default=0, help="0: what the machine has")
     parser.add_argument("--force", action="store_true", help="measure again what is in the cache")
     args = parser.parse_args(argv)
-    if args.lpips_every < 1 or args.frames < 0:
-        parser.error("--lpips-every has to be 1 or more, --frames 0 or more")
+    if args.frames < 0:
+        parser.error("--frames has to be 0 or more")
+    try:
+        args.sampling = sampling(args)
+    except ValueError as err:
+        parser.error(str(err))
     return args
 
 
@@ -80,11 +84,11 @@ def encoder_config(args: argparse.Namespace) -> EncoderConfig:
     )
 
 
-def cache_key(args: argparse.Namespace, clip: Clip) -> str:
+def cache_key(args: argparse.Namespace, clip: Clip, networks: Sequence[str]) -> str:
     """What a clip's result depends on, as a short digest."""
     stat = clip.path.stat()
     parts = [SCHEMA, code_digest(), clip.name, stat.st_size, repr(encoder_config(args)), args.frames]
-    parts += [args.lpips_every, args.no_lpips, args.no_x264]
+    parts += [repr(args.sampling), list(networks), args.generator, args.no_x264]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -103,7 +107,7 @@ def code_clip(clip: Clip, args: argparse.Namespace, folder: Path) -> tuple[Coded
         clip.path, stream, config, speed, duration_s=duration_of(clip.path, args.frames), stats=stats
     )
     began = time.perf_counter()
-    coded = load_coded(clip.path, stream)
+    coded = load_coded(clip.path, stream, config=DecoderConfig(view="crop", generator=args.generator))
     decode_s = time.perf_counter() - began
     seconds = len(coded.source) / coded.fps
     size = stream.stat().st_size
@@ -126,7 +130,7 @@ def code_clip(clip: Clip, args: argparse.Namespace, folder: Path) -> tuple[Coded
 
 
 def measure_clip(
-    clip: Clip, args: argparse.Namespace, lpips: Lpips | None, progress: Progress, task: TaskID
+    clip: Clip, args: argparse.Namespace, networks: Networks, progress: Progress, task: TaskID
 ) -> dict[str, Any]:
     """Code one clip and measure the codec and what it is compared with."""
     progress.update(task, description=f"{clip.name}: encode")
@@ -134,7 +138,7 @@ def measure_clip(
         coded, spent = code_clip(clip, args, Path(folder))
     methods = 2 if args.no_x264 else 3
     progress.update(task, description=f"{clip.name}: track", total=methods * len(coded.source), completed=0)
-    judge = Judge(coded.source, track_clip(coded.source), lpips, args.lpips_every)
+    judge = Judge(coded.source, track_clip(coded.source), networks, args.sampling)
 
     def measure(name: str, decoded: Any) -> dict[str, Any]:
         progress.update(task, description=f"{clip.name}: {name}")
@@ -154,17 +158,6 @@ def measure_clip(
             **measure("x264", point.decoded),
         }
     return out
-
-
-def _load_lpips(args: argparse.Namespace, console: Console) -> Lpips | None:
-    if args.no_lpips:
-        return None
-    try:
-        return Lpips("alex", args.lpips_weights)
-    except WeightsError as err:
-        console.print(f"[yellow]LPIPS is left out: {err}[/]")
-        args.no_lpips = True
-        return None
 
 
 def summary(results: list[dict[str, Any]]) -> str:
@@ -218,20 +211,26 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
     try:
         config = encoder_config(args)
+        DecoderConfig(generator=args.generator)
         clips = read_manifest(args.data, args.manifest, args.split, args.clip)
     except FacecodecError as err:
         console.print(f"[red]{err}[/]")
         return 2
-    lpips = _load_lpips(args, console)
+    there = available(args.no_lpips, args.lpips_weights, args.deep_every > 0)
+    for name, reason in there.items():
+        if reason:
+            console.print(f"[yellow]{name} is left out: {reason}[/]")
+    names = sorted(name for name, reason in there.items() if not reason)
+    networks = load_networks(names, args.lpips_weights)
     results: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     with Progress(console=console, disable=not console.is_terminal) as progress:
         total, task = progress.add_task("clips", total=len(clips)), progress.add_task("")
         for clip in clips:
-            cached = args.out.parent / "cache" / f"{clip.name}-{cache_key(args, clip)}.json"
+            cached = args.out.parent / "cache" / f"{clip.name}-{cache_key(args, clip, names)}.json"
             if args.force or not cached.is_file():
                 try:
-                    write_json(cached, measure_clip(clip, args, lpips, progress, task))
+                    write_json(cached, measure_clip(clip, args, networks, progress, task))
                 except FacecodecError as err:
                     failed[clip.name] = f"{type(err).__name__}: {err}"
                     console.print(f"[red]{clip.name}: {failed[clip.name]}[/]")
@@ -245,7 +244,9 @@ def main(argv: list[str] | None = None) -> int:
             "split": args.split,
             "frames": args.frames,
             "config": repr(config),
+            "generator": args.generator,
             "lpips_every": args.lpips_every,
+            "deep_every": args.deep_every,
         }
         write_json(args.out, {"facts": facts(), "settings": settings, "failed": failed, "clips": results})
         args.out.with_suffix(".md").write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from facecodec.errors import ConfigError
@@ -41,6 +42,8 @@ class EncoderConfig:
         lookahead: frames the encoder may look ahead; 0 gives packets that a call can use at once.
         tracker: ``mesh`` (FaceLandmarker) or ``face-alignment``.
         audio_bps: bits a second of the Opus track, 0 for none. Used by ``encode_file``.
+        model_id: first 8 bytes of the SHA-256 of the weights that the stream is made for, such as those of a
+            model fitted to one person; None lets any generator show it.
     """
 
     size: Literal[256, 512] = 256
@@ -52,6 +55,7 @@ class EncoderConfig:
     lookahead: int = 48
     tracker: Literal["mesh", "face-alignment"] = "mesh"
     audio_bps: int = 16000
+    model_id: bytes | None = None
 
     def __post_init__(self) -> None:
         _check_choice("size", self.size, (256, 512))
@@ -64,6 +68,8 @@ class EncoderConfig:
         _check_choice("tracker", self.tracker, ("mesh", "face-alignment"))
         if self.audio_bps != 0:
             _check_range("audio_bps", self.audio_bps, 6000, 256000)
+        if self.model_id is not None and not (isinstance(self.model_id, bytes) and len(self.model_id) == 8):
+            raise ConfigError("model_id", self.model_id, "8 bytes, or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +97,27 @@ class DecoderConfig:
     """What changes the decoded pictures.
 
     Attributes:
-        generator: ``warp-0``, or ``auto`` for the best generator that the stream and the machine allow.
+        generator: ``warp-0``, ``lite`` or ``base``, whatever the stream was made for; or ``auto``: the model
+            that the stream names, and where it names none the best that is installed and fast on the device.
+        weights: weights file to take instead of the installed ones.
+        references: reference pictures that a learned generator looks at, 1 to 4: the one that the stream
+            names, and the newest of the others at hand. With several, a lost one is missed for longer.
         view: ``auto`` shows what the stream holds, ``crop`` the coded square alone.
         composite: how the square is set into the backdrop.
         speed: see :class:`SpeedConfig`.
     """
 
-    generator: Literal["auto", "warp-0"] = "auto"
+    generator: Literal["auto", "lite", "base", "warp-0"] = "auto"
+    weights: str | Path | None = None
+    references: int = 1
     view: Literal["auto", "crop"] = "auto"
     composite: Literal["feather", "poisson"] = "feather"
     speed: SpeedConfig = field(default_factory=SpeedConfig)
 
     def __post_init__(self) -> None:
-        _check_choice("generator", self.generator, ("auto", "warp-0"))
+        _check_choice("generator", self.generator, ("auto", "lite", "base", "warp-0"))
+        if self.weights is not None and self.generator == "warp-0":
+            raise ConfigError("weights", str(self.weights), "none with generator warp-0")
+        _check_range("references", self.references, 1, 4)
         _check_choice("view", self.view, ("auto", "crop"))
         _check_choice("composite", self.composite, ("feather", "poisson"))

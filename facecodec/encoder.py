@@ -234,7 +234,7 @@ class Encoder:
         base = items[0].frame.time_base
         first = self._blind[0] if self._blind else items[0].frame.pts
         self.header = StreamHeader(
-            model_id=WarpGenerator.model_id,
+            model_id=self.config.model_id or WarpGenerator.model_id,
             keypoint_set=self._keypoint_set,
             basis_id=1,
             coded_size=crop.size,

@@ -76,3 +76,19 @@ def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 packet.stream = copies[packet.stream.index]
                 out.mux(packet)
     return path
+
+
+@pytest.fixture(scope="session")
+def toy_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the learned generator's smallest profile: random, but the same every time."""
+    import torch
+
+    from facecodec.generator.adaptive import AdaptiveGenerator
+    from facecodec.generator.profile import PROFILES
+    from facecodec.weights.store import save_weights
+
+    torch.manual_seed(11)
+    state = AdaptiveGenerator(PROFILES["toy"]).state_dict()
+    # Layers that begin at zero would hide what flows through them.
+    tensors = {name: tensor + 0.1 * torch.randn_like(tensor) for name, tensor in state.items()}
+    return save_weights(tmp_path_factory.mktemp("weights"), tensors, "toy")

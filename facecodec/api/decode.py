@@ -170,6 +170,7 @@ def decode_frames(
         ConfigError: ``start_s`` or ``duration_s`` is no stretch of time.
         MediaError: ``src`` cannot be opened.
         BitstreamError: it is no facecodec file, or damaged; the frames before the damage have been given.
+        WeightsError: the weights asked for are absent or damaged.
         WeightsMismatchError: it was made for a model that is not here.
     """
     config = config or DecoderConfig()
@@ -213,6 +214,7 @@ def decode_file(
         ConfigError: ``start_s`` or ``duration_s`` is no stretch of time, or lies behind the stream's end.
         MediaError: ``src`` cannot be read, or ``dst`` not written.
         BitstreamError: not one frame can be decoded.
+        WeightsError: the weights asked for are absent or damaged.
         WeightsMismatchError: the stream was made for a model that is not here.
     """
     config = config or DecoderConfig()

@@ -21,8 +21,8 @@ from facecodec.bitstream import (
 from facecodec.bitstream.index import TRAILER_BYTES
 from facecodec.bitstream.levels import LevelState, count_levels
 from facecodec.container.fcv import DamagedUnit, FcvReader
-from facecodec.decoder import DecodedMotion, MotionDecoder
 from facecodec.errors import BitstreamError
+from facecodec.motion_decoder import DecodedMotion, MotionDecoder
 from facecodec.refpic.buffer import Reference
 
 
@@ -148,7 +148,6 @@ def probe(src: str | Path) -> StreamInfo:
     Raises:
         MediaError: the file cannot be opened.
         BitstreamError: it is no facecodec file.
-        WeightsMismatchError: it was made for a model that is not here.
     """
     with FcvReader(src) as reader:
         header = reader.header

@@ -16,7 +16,9 @@ import typer
 
 from facecodec import __version__
 from facecodec.cli import options as opt
-from facecodec.cli import report
+from facecodec.cli import report, train
+from facecodec.cli.drive import drive
+from facecodec.cli.finetune import finetune
 from facecodec.cli.paths import OutputError, input_file, output_file, refuse_same, stats_file
 from facecodec.config import DecoderConfig, EncoderConfig, SpeedConfig
 from facecodec.errors import (
@@ -27,6 +29,7 @@ from facecodec.errors import (
     MissingReferenceError,
     WeightsError,
 )
+from facecodec.weights.registry import file_id
 
 EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_MEDIA, EXIT_BITSTREAM, EXIT_WEIGHTS = range(6)
 EXIT_INTERRUPTED = 130
@@ -49,6 +52,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(train.app, name="train")
 
 
 def _print_version(wanted: bool) -> None:
@@ -78,6 +82,7 @@ def encode(
     intra_period: opt.IntraPeriod = opt.ENCODER.intra_period,
     tracker: opt.TrackerName = opt.ENCODER.tracker,
     audio: opt.Audio = opt.DEFAULT_AUDIO,
+    weights: opt.ModelWeights = None,
     start: opt.Start = 0.0,
     duration: opt.Duration = None,
     device: opt.Device = opt.SPEED.device,
@@ -96,6 +101,7 @@ def encode(
         intra_period=intra_period,
         tracker=tracker,
         audio_bps=opt.audio_bps(audio),
+        model_id=None if weights is None else file_id(weights),
     )
     speed = SpeedConfig(device=device, threads=threads)
     opt.check_duration(duration)
@@ -129,6 +135,8 @@ def decode(
     src: opt.StreamIn,
     dst: opt.ClipOut,
     generator: opt.GeneratorName = opt.DECODER.generator,
+    weights: opt.Weights = None,
+    references: opt.References = opt.DECODER.references,
     view: opt.DecodeView = opt.DECODER.view,
     composite: opt.Composite = opt.DECODER.composite,
     crf: opt.Crf = opt.DEFAULT_CRF,
@@ -142,7 +150,14 @@ def decode(
 ) -> None:
     """Decode a facecodec file into an ordinary video file."""
     speed = SpeedConfig(device=device, threads=threads)
-    config = DecoderConfig(generator=generator, view=view, composite=composite, speed=speed)
+    config = DecoderConfig(
+        generator=generator,
+        weights=weights,
+        references=references,
+        view=view,
+        composite=composite,
+        speed=speed,
+    )
     opt.check_duration(duration)
     refuse_same(src, dst)
     with (
@@ -209,6 +224,10 @@ def demo(
     from facecodec.cli.demo import run_demo
 
     run_demo(clip, out, duration, SpeedConfig(device=device, threads=threads))
+
+
+app.command()(drive)
+app.command()(finetune)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -45,8 +45,26 @@ TrackerName = Annotated[
 ]
 Audio = Annotated[str, typer.Option(metavar="opus:<n>k|none", help="Coding of the sound track.")]
 
+ModelWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="Name these weights in the stream: it is then shown with them alone, unless the viewer insists.",
+    ),
+]
 GeneratorName = Annotated[
-    Literal["auto", "warp-0"], typer.Option(help="What makes the pictures; auto: the best there is.")
+    Literal["auto", "lite", "base", "warp-0"],
+    typer.Option(help="What makes the pictures; auto: what the stream names, else the best for the device."),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="FILE", help="Weights of the generator, instead of the installed ones."
+    ),
+]
+References = Annotated[
+    int, typer.Option(help="Reference pictures that a learned generator looks at, 1 to 4.")
 ]
 DecodeView = Annotated[
     Literal["auto", "crop"], typer.Option(help="auto: what the stream holds; crop: the coded square alone.")

@@ -95,12 +95,13 @@ def _iris(mesh: Tensor, regions: Tensor, frame: Tensor, place: Tensor) -> Tensor
     return out
 
 
-def label_map(mesh: Tensor, size: int) -> Tensor:
+def label_map(mesh: Tensor, size: int, ids: Tensor | None = None) -> Tensor:
     """Label maps of meshes.
 
     Args:
         mesh: [B, 478, 3], crop units.
         size: width and height of the map, at least 8.
+        ids: what :func:`facecodec.generator.raster.winners` gives at twice this size, where it is known.
 
     Returns:
         [B, LABELS, size, size] float32.
@@ -115,7 +116,7 @@ def label_map(mesh: Tensor, size: int) -> Tensor:
     mesh = mesh.float()
     triangles, regions, mean = _constants(mesh.device)
     fine = 2 * size
-    flat = raster.winners(mesh, triangles, fine).reshape(-1)
+    flat = (raster.winners(mesh, triangles, fine) if ids is None else ids).reshape(-1)
     pixels = torch.nonzero(flat >= 0).squeeze(1)
     frame, triangle = pixels // (fine * fine), flat[pixels]
     place = raster.pixel_places(pixels, fine)

@@ -137,7 +137,14 @@ class WarpGenerator(nn.Module):
         distance = flow.nearest_distance(flow.grid_points(count, points), points) / _face_size(points)
         return flow.smooth_step(distance, *_COVERED).reshape(-1, count, count)
 
-    def motion_field(self, state: ReferenceState, mesh: Tensor, scene: Tensor | None, size: int) -> Tensor:
+    def motion_field(
+        self,
+        state: ReferenceState,
+        mesh: Tensor,
+        scene: Tensor | None,
+        size: int,
+        ids: Tensor | None = None,
+    ) -> Tensor:
         """Where each pixel of the current pictures looks in the reference picture.
 
         Args:
@@ -145,6 +152,7 @@ class WarpGenerator(nn.Module):
             mesh: current meshes, [B, 478, 3], crop units.
             scene: offsets of the scene points, [B, G, G, 2] with G of 5, 7 or 9, crop units, or None.
             size: width and height of the field.
+            ids: what :meth:`winners` gives for ``mesh`` at this size, where it is known.
 
         Returns:
             [B, size, size, 2], (x, y) in crop units; carries gradients to ``mesh`` and ``scene``.
@@ -155,7 +163,8 @@ class WarpGenerator(nn.Module):
         raster.check_mesh(mesh)
         mesh = mesh.float()
         outer = self._outer(state, mesh, scene, size)
-        shift, weight, pixels = self._face(state, mesh, size)
+        ids = self.winners(mesh, size) if ids is None else ids
+        shift, weight, pixels = self._face(state, mesh, ids)
         flat = outer.reshape(-1, 2)
         moved = flat[pixels] + weight[:, None] * (shift - flat[pixels])
         flat = flat.index_copy(0, pixels, moved)
@@ -178,7 +187,8 @@ class WarpGenerator(nn.Module):
             ShapeError: ``mesh`` has the wrong shape.
         """
         raster.check_mesh(mesh)
-        shift, _, pixels = self._face(state, mesh.float(), size)
+        mesh = mesh.float()
+        shift, _, pixels = self._face(state, mesh, self.winners(mesh, size))
         flat = shift.new_zeros(len(mesh) * size * size, 2).index_copy(0, pixels, shift)
         step = (torch.arange(size, device=mesh.device) + 0.5) / size
         place = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1)
@@ -268,9 +278,13 @@ class WarpGenerator(nn.Module):
         scene = 0.5 * below[..., None] * motion.mean(1)[:, None]
         return scene, trust
 
-    def _face(self, state: ReferenceState, mesh: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    def winners(self, mesh: Tensor, size: int) -> Tensor:
+        """The nearest triangle at every pixel, [B, size, size]; see :func:`raster.winners`."""
+        return raster.winners(mesh, self.triangles, size)
+
+    def _face(self, state: ReferenceState, mesh: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Displacement [N, 2] and weight [N] of the face's pixels, and their flat indices [N]."""
-        ids = raster.winners(mesh, self.triangles, size).reshape(-1)
+        size, ids = ids.shape[-1], ids.reshape(-1)
         pixels = torch.nonzero(ids >= 0).squeeze(1)
         triangle, frame = ids[pixels], pixels // (size * size)
         corners = mesh[:, self.triangles, :2]

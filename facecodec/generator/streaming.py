@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from facecodec.errors import ConfigError
-from facecodec.generator import flow, refine
+from facecodec.generator import flow, raster, refine
 from facecodec.generator.adapt import Adaptation
 from facecodec.generator.adaptive import SIZE_MULTIPLE, AdaptiveGenerator, FrameInputs, References
 from facecodec.generator.embed import label_map
@@ -125,8 +125,11 @@ class Stream:
         """
         if not 1 <= len(references) <= MAX_REFERENCES:
             raise ConfigError("references", len(references), f"1 to {MAX_REFERENCES}")
-        fields = self._fields(references, mesh, scene)
-        frame = self._inputs(references, mesh, fields, patches)
+        raster.check_mesh(mesh)
+        mesh = mesh.float()
+        ids = self._warp.winners(mesh, references[0].geometry.picture.shape[-1])
+        fields = self._fields(references, mesh, scene, ids)
+        frame = self._inputs(references, mesh, fields, ids, patches)
         if not self.sequential:
             return self._show(references, frame, fields)
         shown = []
@@ -143,11 +146,13 @@ class Stream:
             shown.append(picture)
         return torch.cat(shown)
 
-    def _fields(self, references: Sequence[AdaptiveReference], mesh: Tensor, scene: Tensor | None) -> Tensor:
+    def _fields(
+        self, references: Sequence[AdaptiveReference], mesh: Tensor, scene: Tensor | None, ids: Tensor
+    ) -> Tensor:
         """Motion fields at the picture's size, [N, K, S, S, 2]."""
         size = references[0].geometry.picture.shape[-1]
-        first = self._warp.motion_field(references[0].geometry, mesh, scene, size)
-        rest = [self._warp.motion_field(r.geometry, mesh, None, size) for r in references[1:]]
+        first = self._warp.motion_field(references[0].geometry, mesh, scene, size, ids)
+        rest = [self._warp.motion_field(r.geometry, mesh, None, size, ids) for r in references[1:]]
         return torch.stack([first, *rest], 1)
 
     def _inputs(
@@ -155,15 +160,16 @@ class Stream:
         references: Sequence[AdaptiveReference],
         mesh: Tensor,
         fields: Tensor,
+        ids: Tensor,
         patches: Tensor | None,
     ) -> FrameInputs:
         size = references[0].references.pictures.shape[-1]
-        small = fields
+        small, known = fields, ids if fields.shape[2] == size else None
         if fields.shape[2] != size:
             planes = fields.permute(0, 1, 4, 2, 3).flatten(0, 1)
             small = functional.avg_pool2d(planes, fields.shape[2] // size)
             small = split(small.permute(0, 2, 3, 1), fields.shape[1])
-        return FrameInputs(mesh, label_map(mesh, size // 2), small, patches=patches)
+        return FrameInputs(mesh, label_map(mesh, size // 2, known), small, patches=patches)
 
     def _with_previous(
         self, frame: FrameInputs, field: Tensor, reference: AdaptiveReference, state: StreamState

@@ -9,6 +9,7 @@ import torch
 from facecodec.config import EncoderConfig
 from facecodec.media.reader import VideoReader
 from facecodec.types import Frame, Packet
+from facecodec.weights import registry
 from tests.codec.clips import BASE, encode
 
 
@@ -19,6 +20,15 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_weights_installed(tmp_path_factory):
+    """``auto`` is warp-0 here, whatever weights lie in the package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "DATA", tmp_path_factory.mktemp("no-weights"))
+        patch.delenv(registry.ENVIRONMENT, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

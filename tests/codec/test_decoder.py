@@ -178,7 +178,7 @@ def test_damage_that_a_checksum_does_not_see_stops_at_the_next_reset(packets):
         assert len(decoder.decode(packets[3])) == 16
 
 
-def test_another_model_is_refused(packets):
+def test_a_stream_for_a_model_that_is_not_here_is_refused(packets):
     header = parse_unit(packets[0].data)
     assert isinstance(header, StreamHeader)
     other = replace(header, model_id=b"other-9".ljust(len(header.model_id), b"\0"))

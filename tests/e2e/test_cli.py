@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from facecodec.media.writer import synthetic_mark
+
 
 @pytest.fixture(scope="module")
 def encoded(cli, short_clip, tmp_path_factory):
@@ -75,7 +77,9 @@ def test_decoding_gives_the_pictures_and_the_sound_back(cli, encoded, short_clip
     assert run.returncode == 0, run.stderr.decode()
     with av.open(str(out)) as made, av.open(str(short_clip)) as source:
         assert [stream.type for stream in made.streams] == ["video", "audio"]
-        assert "compositeSynthetic" in made.metadata["digital_source_type"]
+        name = made.metadata["facecodec_model"]
+        assert f"generator {name}," in run.stderr.decode()
+        assert made.metadata.items() >= synthetic_mark(name).items()
         pictures = [frame.to_ndarray(format="rgb24") for frame in made.decode(video=0)]
         originals = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     assert len(pictures) == len(originals) == 24

@@ -54,14 +54,40 @@ def test_a_stream_of_another_version_exits_with_4(stream, tmp_path, capsys, comm
     assert [p.name for p in tmp_path.iterdir()] == ["new.fcv"]
 
 
-@pytest.mark.parametrize("command", ["info", "decode"])
-def test_a_stream_for_another_model_exits_with_5(stream, tmp_path, capsys, command):
+def test_a_stream_for_another_model_exits_with_5_unless_a_generator_is_named(stream, tmp_path, capsys):
     header, rest = header_of(stream)
     other = replace(header, model_id=b"other-7".ljust(len(header.model_id), b"\0"))
     (tmp_path / "other.fcv").write_bytes(MAGIC + pack_unit(other) + rest)
-    out = [str(tmp_path / "out.mp4")] if command == "decode" else []
-    assert main([command, str(tmp_path / "other.fcv"), *out]) == 5
-    assert "model" in complaint(capsys)
+    args = [str(tmp_path / "other.fcv"), str(tmp_path / "out.mp4")]
+    assert main(["decode", *args]) == 5
+    assert other.model_id.hex() in complaint(capsys)
+    assert not (tmp_path / "out.mp4").exists()
+    assert main(["info", args[0]]) == 0
+    assert other.model_id.hex() in capsys.readouterr().out
+    assert main(["decode", *args, "--generator", "warp-0", "--duration", "0.1"]) == 0
+    assert "generator warp-0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_weights_that_cannot_be_read_exit_with_5(short_clip, stream, tmp_path, capsys, command):
+    source = short_clip if command == "encode" else stream
+    weights = tmp_path / "my.safetensors"
+    args = [command, str(source), str(tmp_path / "out"), "--weights", str(weights), "--duration", "0.1"]
+    assert main(args) == 5
+    assert "my.safetensors" in complaint(capsys)
+    weights.write_bytes(b"no weights")
+    if command == "decode":
+        assert main(args) == 5
+        assert "my.safetensors" in complaint(capsys)
+
+
+def test_a_stream_made_for_some_weights_is_shown_with_them(short_clip, toy_weights, tmp_path, capsys):
+    stream, out, weights = str(tmp_path / "a.fcv"), str(tmp_path / "a.mp4"), ["--weights", str(toy_weights)]
+    assert main(["encode", str(short_clip), stream, *weights, "--duration", "0.1"]) == 0
+    assert main(["decode", stream, out]) == 5
+    capsys.readouterr()
+    assert main(["decode", stream, out, *weights]) == 0
+    assert f"generator {toy_weights.stem}" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

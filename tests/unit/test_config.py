@@ -26,8 +26,16 @@ BAD_ENCODER = [
     ("audio_bps", 5999),
     ("audio_bps", 256_001),
     ("audio_bps", -1),
+    ("model_id", b"short"),
+    ("model_id", "12345678"),
 ]
-BAD_DECODER = [("generator", "warp-1"), ("view", "frame"), ("composite", "paste")]
+BAD_DECODER = [
+    ("generator", "warp-1"),
+    ("view", "frame"),
+    ("composite", "paste"),
+    ("references", 0),
+    ("references", 5),
+]
 BAD_SPEED = [("device", "tpu"), ("threads", -1), ("threads", 1025), ("batch", 0), ("batch", 257)]
 
 ALL_BAD = (
@@ -70,6 +78,12 @@ def test_settings_cannot_be_changed(config):
     field = dataclasses.fields(config)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(config, field, None)
+
+
+def test_warp_0_takes_no_weights():
+    assert DecoderConfig(generator="lite", weights="my.safetensors").weights == "my.safetensors"
+    with pytest.raises(ConfigError, match="weights"):
+        DecoderConfig(generator="warp-0", weights="my.safetensors")
 
 
 def test_a_config_error_is_a_value_error_too():

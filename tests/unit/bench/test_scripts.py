@@ -4,6 +4,7 @@ import json
 import math
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,11 +121,14 @@ def test_the_cache_key_follows_the_settings(dataset, tmp_path):
 
     base = ["--data", str(dataset), "--out", str(tmp_path / "t.json")]
     one, three = read_manifest(dataset)
-    key = cache_key(parse_args(base), one)
-    assert key == cache_key(parse_args([*base, "--force"]), one)
-    assert key != cache_key(parse_args([*base, "--qp", "30"]), one)
-    assert key != cache_key(parse_args([*base, "--frames", "50"]), one)
-    assert key != cache_key(parse_args(base), three)
+    key = cache_key(parse_args(base), one, ["lpips"])
+    assert key == cache_key(parse_args([*base, "--force"]), one, ["lpips"])
+    assert key != cache_key(parse_args([*base, "--qp", "30"]), one, ["lpips"])
+    assert key != cache_key(parse_args([*base, "--frames", "50"]), one, ["lpips"])
+    assert key != cache_key(parse_args([*base, "--deep-every", "10"]), one, ["lpips"])
+    assert key != cache_key(parse_args([*base, "--generator", "warp-0"]), one, ["lpips"])
+    assert key != cache_key(parse_args(base), one, ["identity", "lpips"])
+    assert key != cache_key(parse_args(base), three, ["lpips"])
 
 
 def test_the_summary_has_every_method_and_clip():
@@ -181,15 +185,31 @@ def test_worst_frames_lie_apart():
 
 
 def test_tiles_are_laid_out_in_rows():
-    from clips import CodedClip
     from tiles import LABEL_PX, MARGIN_PX, tile
 
     source = np.full((3, 16, 20, 3), 100, np.uint8)
-    coded = CodedClip(source, source + np.uint8(5), source + np.uint8(50), 25.0)
-    sheet = np.asarray(tile(coded, {0: "first", 2: "last"}))
+    shown = {"still": source + np.uint8(50), "decoded": source + np.uint8(5)}
+    sheet = np.asarray(tile(source, shown, {0: "first", 2: "last"}, 25.0))
     assert sheet.shape == (LABEL_PX + 2 * 16, MARGIN_PX + 4 * 20, 3)
     row = sheet[LABEL_PX + 8, MARGIN_PX + 10 :: 20, 0]
     assert row.tolist() == [100, 150, 105, 20]
+    plain = np.asarray(tile(source, shown, {1: ""}, 25.0, difference=False))
+    assert plain.shape == (LABEL_PX + 16, MARGIN_PX + 3 * 20, 3)
+
+
+def test_moments_are_the_most_telling_frames(monkeypatch):
+    import tiles
+
+    track = np.zeros((6, 478, 3), np.float32)
+    track[4] = np.nan
+    eyes = np.array([0.3, 0.3, 0.05, 0.3, np.nan, 0.3])
+    mouth = np.array([0.1, 0.7, 0.1, 0.1, np.nan, 0.2])
+    yaws = iter([0.0, 0.1, 0.0, 0.0, 0.9])
+    monkeypatch.setattr(tiles, "openness", lambda track: (eyes, mouth))
+    monkeypatch.setattr(tiles, "frontalness", lambda mesh: SimpleNamespace(yaw=next(yaws), pitch=0.0))
+    assert tiles.moments(track) == {1: "mouth open most", 2: "eyes closed most", 5: "turned most"}
+    monkeypatch.setattr(tiles, "openness", lambda track: (np.full(6, np.nan), np.full(6, np.nan)))
+    assert tiles.moments(track) == {}
 
 
 def test_motion_rd_means_over_clips():
@@ -216,8 +236,17 @@ def test_motion_rd_means_over_clips():
         ("motion_rd", ["--data", "x", "--out", "y.json", "--qp", "24,99"]),
         ("motion_rd", ["--data", "x", "--out", "y.json", "--qp", "fine"]),
         ("table", ["--data", "x", "--out", "y.json", "--lpips-every", "0"]),
+        ("table", ["--data", "x", "--out", "y.json", "--deep-every", "-1"]),
+        ("generators", ["--data", "x", "--out", "y.json", "--references", "1,5"]),
+        ("generators", ["--data", "x", "--out", "y.json", "--references", "two"]),
+        ("generators", ["--data", "x", "--out", "y.json", "--jobs", "0"]),
+        ("ablate", ["--val", "x", "--out", "y.json"]),
+        ("ablate", ["--val", "x", "--out", "y.json", "--data", "z", "--arms", "no-eyes"]),
+        ("ablate", ["--val", "x", "--out", "y.json", "--switch", "z", "--arms", "no-temporal-critic"]),
         ("speed", ["clip.mp4", "--out", "y.json", "--frames", "1"]),
         ("tiles", ["a.mp4", "a.fcv", "--out", "y.png", "--frames", "1,b"]),
+        ("tiles", ["a.mp4", "--out", "y.png"]),
+        ("tiles", ["a.mp4", "a.fcv", "--data", "x", "--out", "y"]),
     ],
 )
 def test_wrong_arguments_end_with_usage(script, argv, capsys):

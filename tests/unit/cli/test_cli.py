@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -174,14 +175,24 @@ def test_encode_without_options_takes_the_library_defaults(api, folder):
 
 
 def test_decode_passes_its_options_on(api, folder, capsys):
-    line = "decode in.fcv out.mp4 --generator warp-0 --view crop --composite poisson --crf 20 --threads 3"
-    assert main([*line.split(), "--device", "cpu", "--start", "2", "--duration", "0.5"]) == 0
+    line = "decode in.fcv out.mp4 --generator lite --view crop --composite poisson --crf 20 --threads 3"
+    more = "--weights my.safetensors --references 2 --device cpu --start 2 --duration 0.5"
+    assert main([*line.split(), *more.split()]) == 0
     ((name, data, args, named),) = api.calls
     speed = SpeedConfig(device="cpu", threads=3)
     assert (name, data) == ("decode", b"stream")
-    assert args == (DecoderConfig(generator="warp-0", view="crop", composite="poisson", speed=speed),)
+    weights = Path("my.safetensors")
+    expected = DecoderConfig("lite", weights, 2, view="crop", composite="poisson", speed=speed)
+    assert args == (expected,)
     assert (named["crf"], named["start_s"], named["duration_s"]) == (20, 2.0, 0.5)
     assert "25 frames, 64x48" in only_line(capsys.readouterr().err)
+
+
+def test_encode_names_the_weights_that_a_stream_is_made_for(api, folder):
+    (folder / "my.safetensors").write_bytes(b"any bytes have a hash")
+    assert main("encode in.mp4 out.fcv --weights my.safetensors".split()) == 0
+    ((_, _, (config, _), _),) = api.calls
+    assert config.model_id == hashlib.sha256(b"any bytes have a hash").digest()[:8]
 
 
 def test_info_prints_json_that_parses(api, folder, capsys):
@@ -246,6 +257,8 @@ def test_debug_shows_the_traceback(api, folder, capsys, caplog):
         ("encode in.mp4 out.fcv --duration 0", "duration"),
         ("encode in.mp4 out.fcv --start -1", "--start"),
         ("decode in.fcv out.mp4 --generator gan", "--generator"),
+        ("decode in.fcv out.mp4 --generator warp-0 --weights w.safetensors", "weights"),
+        ("decode in.fcv out.mp4 --references 5", "references is 5"),
         ("decode in.fcv out.mp4 --crf 52", "--crf"),
         ("decode in.fcv in.fcv --force", "input itself"),
         ("transcode a b", "transcode"),

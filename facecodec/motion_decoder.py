@@ -1,0 +1,122 @@
+"""Motion without pictures: levels, reference pictures and meshes of a stream.
+
+The part of the decoder that needs no generator and no weights: seeking and ``info`` are made of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facecodec.bitstream import MotionUnit, ReferenceUnit, StreamHeader
+from facecodec.bitstream.levels import ChannelLayout, LevelState, decode_levels
+from facecodec.bitstream.mesh import decode_mesh
+from facecodec.errors import BitstreamError, MissingReferenceError
+from facecodec.motion.face import FaceMotion, load_face_model
+from facecodec.motion.predict import reconstruct
+from facecodec.motion.quantise import dequantise, rescale
+from facecodec.motion.scene import amplitudes_to_scene, scene_prior
+from facecodec.motion.shape import levels_to_mesh, load_shape_model
+from facecodec.refpic.buffer import SLOTS, Reference, ReferenceBuffer
+from facecodec.refpic.intra import decode_still
+from facecodec.types import CropTransform, F32Array, F64Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedMotion:
+    """The motion of a group, before any picture is made.
+
+    Attributes:
+        pts: time of each frame in ticks.
+        ref_id: the group's reference picture.
+        meshes: [n, 478, 3] crop units.
+        scene: [n, G, G, 2] offsets in crop units, or None.
+        held: frames in which the encoder saw no face.
+        residuals: [n, C], the levels as coded.
+        reset: the group is decodable from its reference picture alone.
+    """
+
+    pts: list[int]
+    ref_id: int
+    meshes: F64Array
+    scene: F32Array | None
+    held: list[bool]
+    residuals: np.ndarray
+    reset: bool
+
+
+class MotionDecoder:
+    """The part of the decoder that makes no pictures: what seeking and ``info`` need.
+
+    Args:
+        header: the stream header.
+    """
+
+    def __init__(self, header: StreamHeader) -> None:
+        self.header = header
+        self.buffer = ReferenceBuffer()
+        self.layout = ChannelLayout(load_face_model().basis.shape[0], header.scene_grid)
+        self.levels = LevelState(self.layout)
+        self._motions: dict[int, FaceMotion] = {}
+        self._history = np.zeros((2, self.layout.count), np.int32)
+        self._last_pts: int | None = None
+        self._last_qp = 0
+        self._last_slot = -1
+
+    def forget(self) -> None:
+        """Drop the state of prediction: the next group shown is one with ``reset``."""
+        self._last_pts = None
+
+    def lose_reference(self) -> None:
+        """Say that a reference unit was lost: the slot behind the last one filled holds an old picture."""
+        self._last_slot = (self._last_slot + 1) % SLOTS
+        self.buffer.drop(self._last_slot)
+
+    def take_reference(self, unit: ReferenceUnit) -> Reference:
+        """Decode a reference picture into its slot. Raises BitstreamError; the slot is then empty."""
+        self._last_slot = unit.ref_id
+        self.buffer.drop(unit.ref_id)
+        size = self.header.coded_size
+        levels = decode_mesh(unit.mesh, load_shape_model().levels)
+        picture = decode_still(unit.still, width=size, height=size)
+        crop = CropTransform(unit.crop_x, unit.crop_y, unit.crop_side, size)
+        pts = unit.pts + self.header.start_pts
+        reference = Reference(unit.ref_id, pts, picture, levels_to_mesh(levels), crop)
+        self.buffer.put(reference)
+        self._motions[unit.ref_id] = FaceMotion(reference.mesh)
+        return reference
+
+    def take_motion(self, unit: MotionUnit) -> DecodedMotion | None:
+        """Decode a group; None where it depends on something that is not there.
+
+        Raises:
+            BitstreamError: the unit's bytes are damaged.
+        """
+        if not unit.reset and self._last_pts is None:
+            return None
+        try:
+            reference = self.buffer.get(unit.ref_id)
+        except MissingReferenceError:
+            self.forget()
+            return None
+        try:
+            pts = unit.resolve_pts(self.header, None if unit.reset else self._last_pts)
+            residuals, held = decode_levels(self.levels, unit.levels, unit.n_frames, unit.reset)
+        except BitstreamError:
+            self.forget()
+            raise
+        history = np.zeros_like(self._history)
+        if not unit.reset:
+            history = rescale(self._history, self._last_qp, unit.qp)
+        values = reconstruct(residuals, history, unit.reset)
+        self._history = np.concatenate([history, values])[-2:]
+        self._last_pts, self._last_qp = pts[-1], unit.qp
+        face = self.layout.face
+        amplitudes = dequantise(values, unit.qp)
+        meshes = self._motions[unit.ref_id].apply(amplitudes[:, :face])
+        scene = None
+        if self.layout.scene_grid:
+            prior = scene_prior(reference.mesh, meshes, self.layout.scene_grid)
+            scene = amplitudes_to_scene(amplitudes[:, face:], prior)
+        return DecodedMotion(pts, unit.ref_id, meshes, scene, held, residuals, unit.reset)

@@ -1,0 +1,140 @@
+"""What the loop trains: one part of the generator, with its samples, its losses and its judge."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from facecodec.generator.adaptive import AdaptiveGenerator
+from facecodec.train.config import Stage, TrainConfig
+from facecodec.train.discriminator import PictureDiscriminator, TemporalDiscriminator
+from facecodec.train.logs import Value
+from facecodec.train.losses import Judgement, LossTerms
+
+
+class Outcome(NamedTuple):
+    """What a step made.
+
+    Attributes:
+        terms: losses, without those of the discriminators.
+        made: [B, T, 3, h, w], T consecutive frames.
+        real: what they should be, likewise.
+        labels: label maps, [B, T, L, h / 2, w / 2].
+    """
+
+    terms: LossTerms
+    made: Tensor
+    real: Tensor
+    labels: Tensor
+
+
+class Verdict(NamedTuple):
+    """Figures and pictures of a validation.
+
+    Attributes:
+        values: figures, in the order of the CSV file.
+        rows: pictures [3, h, w] or masks [1, h, w] of some frames.
+    """
+
+    values: list[Value]
+    rows: list[list[Tensor]]
+
+
+class CriticsNet(nn.Module):
+    """The discriminators of single pictures and, where wanted, of runs of frames.
+
+    Args:
+        config: of the run.
+        labels: channels of the label maps.
+    """
+
+    def __init__(self, config: TrainConfig, labels: int) -> None:
+        super().__init__()
+        wanted = config.critics
+        self.pictures = PictureDiscriminator(labels, wanted.width, wanted.scales, wanted.layers)
+        self.runs = (
+            TemporalDiscriminator(labels, wanted.frames, wanted.width, wanted.layers)
+            if wanted.frames
+            else None
+        )
+
+    def forward(self, clips: Tensor, labels: Tensor) -> tuple[list[Judgement], list[Judgement]]:
+        """Judge clips.
+
+        Args:
+            clips: [B, T, 3, h, w].
+            labels: [B, T, L, h / 2, w / 2].
+
+        Returns:
+            Judgements of the pictures and of the runs; none of runs where clips are too short for them.
+        """
+        of_pictures = self.pictures(clips.flatten(0, 1), labels.flatten(0, 1))
+        if self.runs is None or clips.shape[1] < self.runs.frames:
+            return of_pictures, []
+        return of_pictures, self.runs(clips, labels)
+
+
+class Task(ABC):
+    """One part of the generator in training.
+
+    Attributes:
+        model: the whole generator.
+        network: what the steps call; given to DistributedDataParallel.
+        prefix: the part of the model whose weights are trained and shipped, as a prefix of their names.
+        label_channels: channels of the label maps that the discriminators see.
+    """
+
+    model: AdaptiveGenerator
+    network: nn.Module
+    prefix: str
+    label_channels: int
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained."""
+        return [p for p in self.network.parameters() if p.requires_grad]
+
+    def heavy(self) -> list[nn.Module]:
+        """The networks that ``torch.compile`` may take."""
+        return [self.network]
+
+    @abstractmethod
+    def dataset(self, stage: Stage) -> Dataset[Any]:
+        """Batches of a stage: item n is batch n, tuples of CPU tensors, the same every time."""
+
+    @abstractmethod
+    def outcome(self, network: nn.Module, batch: Any, stage: Stage) -> Outcome:
+        """Run ``network`` (the task's own, perhaps wrapped) on a batch and judge what it makes."""
+
+    @abstractmethod
+    def validate(self, model: AdaptiveGenerator, tiles: int) -> Verdict:
+        """Judge a model by what the decoder would show, on fixed frames."""
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Move the tensors of nested (named) tuples to a device, without waiting.
+
+    Integer tensors are places in pictures, which the processor reads: they stay, and so does None.
+    """
+    if isinstance(batch, Tensor):
+        if not batch.is_floating_point():
+            return batch
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(each, device) for each in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(to_device(each, device) for each in batch)
+    return batch
+
+
+def mean_values(values: Sequence[Sequence[Value]]) -> list[Value]:
+    """Mean of each name over several lists of values that may hold different names."""
+    sums: dict[str, list[float]] = {}
+    for each in values:
+        for name, value in each:
+            sums.setdefault(name, []).append(value)
+    return [Value(name, sum(found) / len(found)) for name, found in sums.items()]

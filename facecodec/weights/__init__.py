@@ -1,0 +1,1 @@
+"""Learned weights: where they lie, what they are called, how they are read. ``cards/`` describes them."""

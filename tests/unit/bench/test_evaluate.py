@@ -1,0 +1,87 @@
+"""What the networks see, and what is left out where their weights are absent."""
+
+import argparse
+
+import numpy as np
+import pytest
+
+from facecodec.errors import WeightsError
+
+
+class Counter:
+    """A stand-in for a network that counts what it is shown."""
+
+    def __init__(self, value):
+        self.value, self.shapes = value, []
+
+    def distance(self, source, decoded):
+        self.shapes.append(source.shape)
+        return self.value
+
+    def similarity(self, source, decoded, source_mesh, decoded_mesh):
+        assert np.isfinite(source_mesh).all()
+        assert np.isfinite(decoded_mesh).all()
+        self.shapes.append(source.shape)
+        return self.value
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    import evaluate
+
+    rng = np.random.default_rng(0)
+    source = rng.integers(0, 255, (11, 64, 64, 3), dtype=np.uint8)
+    track = rng.uniform(0.3, 0.7, (11, 478, 3)).astype(np.float32)
+    track[5] = np.nan
+    lost = track.copy()
+    lost[10] = np.nan
+    monkeypatch.setattr(evaluate, "track_clip", lambda frames: lost)
+    networks = evaluate.Networks(Counter(0.1), Counter(0.2), Counter(0.3), Counter(0.9))
+    judge = evaluate.Judge(source, track, networks, evaluate.Sampling(5, 10))
+    return judge.measure(np.roll(source, 1, axis=2)), networks
+
+
+def test_networks_see_every_nth_frame(judged):
+    quality, networks = judged
+    # Frames 0, 5 and 10 whole; eyes and mouth and identity where the source shows a face.
+    assert [s[0] for s in networks.lpips.shapes].count(64) == 3
+    assert len(networks.lpips.shapes) == 3 + 2 * 2
+    assert len(networks.lpips_vgg.shapes) == len(networks.dists.shapes) == 2
+    assert len(networks.identity.shapes) == 2
+    found = (quality.lpips, quality.lpips_eyes, quality.lpips_vgg, quality.dists, quality.identity)
+    assert found == pytest.approx((0.1, 0.1, 0.2, 0.3, 0.9))
+    assert quality.faces == pytest.approx(9 / 11)
+
+
+def test_measures_without_networks_are_none(judged):
+    from evaluate import Judge, Networks, Sampling
+
+    rng = np.random.default_rng(0)
+    source = rng.integers(0, 255, (11, 64, 64, 3), dtype=np.uint8)
+    track = np.full((11, 478, 3), np.nan, np.float32)
+    quality = Judge(source, track, Networks(), Sampling()).measure(source)
+    assert (quality.lpips, quality.lpips_vgg, quality.dists, quality.identity) == (None,) * 4
+    assert quality.psnr == 100.0
+
+
+def test_absent_weights_are_named(monkeypatch, tmp_path):
+    import evaluate
+
+    monkeypatch.setenv("FACECODEC_SFACE_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("FACECODEC_DISTS_WEIGHTS", str(tmp_path))
+    found = evaluate.available(False, tmp_path, True)
+    assert sorted(found) == ["dists", "identity", "lpips", "lpips_vgg"]
+    assert all("not found" in reason for reason in found.values())
+    assert evaluate.available(True, None, True) == {}
+    assert sorted(evaluate.available(False, tmp_path, False)) == ["identity", "lpips"]
+    with pytest.raises(WeightsError, match="alexnet"):
+        evaluate.load_networks(["lpips"], tmp_path)
+    assert evaluate.load_networks([], tmp_path) == evaluate.Networks()
+
+
+def test_steps_are_checked():
+    from evaluate import Sampling, sampling
+
+    assert sampling(argparse.Namespace(lpips_every=2, deep_every=0)) == Sampling(2, 0)
+    with pytest.raises(ValueError, match="lpips-every"):
+        sampling(argparse.Namespace(lpips_every=0, deep_every=0))
