@@ -20,9 +20,9 @@ def masks(logits: Tensor, previous_valid: Tensor, patch_valid: Tensor) -> Tensor
     Returns:
         [B, 5, H, W], sum 1. The first is the occlusion mask in the usual sense: 1 = trust the warp.
     """
-    always = torch.ones_like(previous_valid)
-    valid = torch.cat([always, always, previous_valid, patch_valid, always], 1)
-    return torch.softmax(logits.float() + valid.float().clamp(min=_NOTHING).log(), 1)
+    loss = torch.cat([previous_valid, patch_valid], 1).float().clamp(min=_NOTHING).log()
+    logits = logits.float()
+    return torch.softmax(torch.cat([logits[:, :2], logits[:, 2:4] + loss, logits[:, 4:]], 1), 1)
 
 
 def blend(weights: Tensor, hypotheses: list[Tensor]) -> Tensor:

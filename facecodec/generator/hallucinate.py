@@ -17,7 +17,7 @@ from facecodec.generator.profile import Profile
 
 HYPOTHESES = 5
 """In this order: warped reference, reference unmoved, previous output, region patches, hallucinated."""
-_START = (0.0, -4.0, -3.0, 0.0, 3.0)
+_START = (-3.0, -4.0, -3.0, 0.0, 3.0)
 """Logits of the masks before training."""
 _PICTURES = 12 + 12 + 12 + 12 + 2
 """Channels of the four pictures at half size and the two validity maps."""

@@ -97,9 +97,10 @@ class Spade(nn.Module):
         batch, _, height, width = x.shape
         weight = kernel.reshape(-1, 2 * self.channels, self.labels) + self.fixed
         flat = label.reshape(batch, self.labels, height * width)
-        maps = torch.matmul(weight.to(flat.dtype), flat) + self.bias[:, None].to(flat.dtype)
+        neutral = torch.cat([self.bias[: self.channels] + 1, self.bias[self.channels :]])
+        maps = torch.matmul(weight.to(flat.dtype), flat) + neutral[:, None].to(flat.dtype)
         scale, shift = maps.reshape(batch, 2 * self.channels, height, width).chunk(2, 1)
-        return normalise(x) * (1 + scale) + shift
+        return torch.addcmul(shift, normalise(x), scale)
 
 
 class SpadeBlock(nn.Module):

@@ -130,19 +130,22 @@ class Stream:
         ids = self._warp.winners(mesh, references[0].geometry.picture.shape[-1])
         fields = self._fields(references, mesh, scene, ids)
         frame = self._inputs(references, mesh, fields, ids, patches)
-        if not self.sequential:
-            return self._show(references, frame, fields)
+        # On a CPU one after another, too: a frame's feature maps then stay in the cache.
+        step = 1 if self.sequential or not mesh.is_cuda else len(mesh)
         shown = []
-        for i in range(len(mesh)):
+        for i in range(0, len(mesh), step):
+            part = slice(i, i + step)
             inputs = FrameInputs(
-                frame.mesh[i : i + 1],
-                frame.label[i : i + 1],
-                frame.fields[i : i + 1],
-                patches=None if patches is None else patches[i : i + 1],
+                frame.mesh[part],
+                frame.label[part],
+                frame.fields[part],
+                patches=None if patches is None else patches[part],
             )
-            inputs = self._with_previous(inputs, fields[i : i + 1, 0], references[0], state)
-            picture = self._show(references, inputs, fields[i : i + 1])
-            state.previous, state.field, state.reference = picture, fields[i : i + 1, 0], references[0]
+            if self.sequential:
+                inputs = self._with_previous(inputs, fields[part, 0], references[0], state)
+            picture = self._show(references, inputs, fields[part])
+            if self.sequential:
+                state.previous, state.field, state.reference = picture, fields[part, 0], references[0]
             shown.append(picture)
         return torch.cat(shown)
 

@@ -20,8 +20,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path, short_clip):
-    """A folder with the clip that README works on, and the environment to run in."""
+    """A folder with the clip and the picture that README works on."""
     (tmp_path / "talking_head.mp4").write_bytes(short_clip.read_bytes())
+    (tmp_path / "astronaut.png").write_bytes((REPOSITORY / "samples" / "astronaut.png").read_bytes())
     return tmp_path
 
 
@@ -36,9 +37,8 @@ def test_the_commands_run(workplace):
     assert script.count("facecodec ") >= 6
     shell = f'set -eu\nfacecodec() {{ "$PYTHON" -m facecodec "$@"; }}\n{script}'
     run(["bash", "-c", shell], workplace)
-    assert {"talking_head.fcv", "decoded.mp4", "part.fcv", "part.mp4"} <= {
-        p.name for p in workplace.iterdir()
-    }
+    made = {"talking_head.fcv", "decoded.mp4", "part.fcv", "part.mp4", "quick.mp4", "driven.mp4"}
+    assert made <= {p.name for p in workplace.iterdir()}
 
 
 def test_the_python_blocks_run(workplace):
