@@ -66,7 +66,8 @@ def finetune(
     """Fit the generator to a person; write it if frames that it never saw come out better.
 
     The end of a video is kept for that; of a stream, the last reference picture. Ctrl-C ends the training and
-    keeps the best so far; a second one ends all. "encode --weights" names the weights in a stream.
+    keeps the best so far, to go on with by "--weights OUT"; a second one ends all. "encode --weights" names
+    the weights in a stream.
     """
     refuse_overwrite(dst, str(dst), force=force)
     base = _installed(generator) if weights is None else weights

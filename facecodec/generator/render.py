@@ -61,11 +61,10 @@ class StreamRenderer:
         """
         if slot == self._slot:
             self.reset()
-        planes = torch.from_numpy(picture).to(self._device).permute(2, 0, 1).float() / 255.0
-        size = len(picture)
         with torch.inference_mode():
-            fitting = _resized(planes[None], -(-size // self._multiple) * self._multiple)[0]
-            self._slots[slot] = _Slot(self._generator.prepare(fitting, self._tensor(mesh)), size)
+            fitting = to_planes(picture, self._multiple, self._device)
+            prepared = self._generator.prepare(fitting, to_tensor(mesh, self._device))
+        self._slots[slot] = _Slot(prepared, len(picture))
 
     def drop(self, slot: int) -> None:
         """Forget the picture of a slot."""
@@ -111,16 +110,28 @@ class StreamRenderer:
         return np.concatenate(list(self._pool.map(lambda part: self._share(places, *part), parts)))
 
     def _share(self, places: list[_Slot], meshes: F64Array, scene: F32Array | None) -> U8Array:
-        offsets = None if scene is None else self._tensor(scene)
+        offsets = None if scene is None else to_tensor(scene, self._device)
         with torch.inference_mode():
             prepared = [place.prepared for place in places]
-            out = self._generator.render(prepared, self._tensor(meshes), offsets, self._state)
-            out = _resized(out, places[0].size)
-            out = (out * 255.0).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        return np.asarray(out.cpu().numpy())
+            out = self._generator.render(prepared, to_tensor(meshes, self._device), offsets, self._state)
+            return to_pixels(out, places[0].size)
 
-    def _tensor(self, values: F64Array | F32Array) -> Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(self._device)
+
+def to_tensor(values: F64Array | F32Array, device: torch.device) -> Tensor:
+    """Any array as float32 on a device."""
+    return torch.from_numpy(values.astype(np.float32)).to(device)
+
+
+def to_planes(picture: U8Array, multiple: int, device: torch.device) -> Tensor:
+    """A picture [S, S, 3] as generators take it: [3, T, T] in [0, 1], T the next multiple of ``multiple``."""
+    planes = torch.from_numpy(picture).to(device).permute(2, 0, 1).float() / 255.0
+    return _resized(planes[None], -(-len(picture) // multiple) * multiple)[0]
+
+
+def to_pixels(pictures: Tensor, size: int) -> U8Array:
+    """Pictures [n, 3, T, T] in [0, 1] as a generator gives them at their own size: [n, S, S, 3]."""
+    whole = (_resized(pictures, size) * 255.0).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return np.asarray(whole.cpu().numpy())
 
 
 def _resized(pictures: Tensor, size: int) -> Tensor:

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m facecodec.train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="train a part of the generator")
-    run.add_argument("--config", required=True, help="TOML file, or the name of a preset (debug.toml)")
+    run.add_argument("--config", required=True, help="TOML file, or the name of a preset, such as debug")
     run.add_argument("--data", type=Path, required=True, action="append", help="packed data set; repeatable")
     run.add_argument("--val", type=Path, help="packed data set for validation")
     run.add_argument("--out", type=Path, required=True, help="folder of the run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
@@ -19,6 +20,7 @@ _MOUTH_SHARE, _EYE_SHARE = 0.5, 0.25
 _RIGHT_EYE, _LEFT_EYE, _MOUTH = range(3)
 _WARP_SHARE, _MIXED_SHARE = 0.25, 0.5
 _PATCHWORK = 8
+"""Cells a side of the random map that mixes a worn picture with a plain warp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,6 @@ def draw_colours(rng: np.random.Generator, limits: ColourRange) -> F32Array:
     return np.asarray(np.clip(level**gamma * gain + offset, 0, 1), np.float32)
 
 
-def plain_colours() -> F32Array:
-    """The table of :func:`draw_colours` that changes nothing."""
-    return np.repeat(np.linspace(0, 1, 256, dtype=np.float32)[:, None], 3, 1)
-
-
 def to_planes(picture: U8Array, colours: F32Array) -> Tensor:
     """A picture through a table of colours.
 
@@ -79,6 +76,15 @@ def to_planes(picture: U8Array, colours: F32Array) -> Tensor:
     for channel in range(3):
         np.take(colours[:, channel], picture[:, :, channel], out=planes[channel])
     return torch.from_numpy(planes)
+
+
+def resized(picture: U8Array, size: int) -> U8Array:
+    """A picture [S, S, 3] at another size; itself where it has that size."""
+    side = len(picture)
+    if side == size:
+        return picture
+    way = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=way), np.uint8)
 
 
 def draw_window(rng: np.random.Generator, mesh: F32Array, size: int, window: int) -> tuple[int, int]:

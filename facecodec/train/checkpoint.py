@@ -34,7 +34,7 @@ class RunState:
 
     Attributes:
         step: steps done.
-        samples: samples drawn by all processes; the next sample has this number.
+        samples: samples drawn by all processes.
         seconds: of training, resumed runs included.
         ema_updates: updates of the moving average.
         kind: part and profile that are trained.
@@ -102,7 +102,9 @@ def load_moments(optimiser: torch.optim.Optimizer, prefix: str, tensors: Mapping
             raise WeightsError(f"resume state: {key} belongs to no parameter")
         parameter = parameters[int(number)]
         if name == "step":
-            optimiser.state[parameter]["step"] = value.float().cpu()
+            optimiser.state[parameter]["step"] = value.float().to(
+                parameter.device
+            )  # where a fused Adam wants it
             continue
         if value.shape != parameter.shape:
             raise WeightsError(

@@ -20,7 +20,8 @@ class TrainingBatch(NamedTuple):
         frames: T frames, in order. ``previous`` holds the true previous frame, of the first frame one that
             looks as if it was put out; training over several frames puts the generator's output in its place.
         targets: [B, T, 3, S, S] in [0, 1].
-        windows: [B, 2] int64, top row and left column of the training windows; None for whole pictures.
+        windows: [W B, 2] int64, top row and left column of W training windows of each sample, the first
+            window of every sample first; None for whole pictures.
     """
 
     references: References

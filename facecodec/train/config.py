@@ -20,7 +20,7 @@ class Stage:
 
     Attributes:
         share: share of the whole run; the shares of all stages are scaled to sum to one.
-        size: side in pixels of the whole samples, 128, 256 or 512.
+        size: side in pixels of the whole samples, 64, 128, 256 or 512.
         window: side in pixels of the part that is made and judged; ``size`` takes all of it.
         windows: windows of each sample that are made in a step, 1 to 8; they share its other costs.
         frames: consecutive frames of a sample, 1 to 16.

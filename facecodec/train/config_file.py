@@ -76,15 +76,16 @@ def parse_config(text: str, name: str = "configuration") -> TrainConfig:
 
 
 def load_config(path: str | Path) -> TrainConfig:
-    """Read settings from a TOML file; a bare name such as ``debug.toml`` is also sought among the presets.
+    """Read settings from a TOML file; a name alone, ``debug`` or ``debug.toml``, is also that of a preset.
 
     Raises:
         MediaError: the file cannot be read.
         ConfigError: see :func:`parse_config`.
     """
     chosen = Path(path)
-    if not chosen.exists() and (PRESETS / chosen.name).is_file() and chosen.parent == Path():
-        chosen = PRESETS / chosen.name
+    preset = PRESETS / f"{chosen.name.removesuffix('.toml')}.toml"
+    if not chosen.is_file() and chosen.parent == Path() and preset.is_file():
+        chosen = preset
     try:
         text = chosen.read_text(encoding="utf-8")
     except OSError as err:

@@ -1,4 +1,4 @@
-"""Discriminators: patches of single pictures at several scales, and patches of short runs of frames.
+"""Discriminators of pictures at several scales and of short runs of frames, and the losses of both sides.
 
 Both see the label map of the face beside the picture, as in vid2vid and SPADE (Wang et al. 2018, Park et
 al. 2019), so that they judge whether the picture is what the keypoints say and not only whether it is a
@@ -8,7 +8,9 @@ shows there. Spectral norm keeps them in bounds (Miyato et al. 2018).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
@@ -16,10 +18,22 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from facecodec.errors import ConfigError, ShapeError
-from facecodec.train.losses import Judgement
+from facecodec.train.config import TrainConfig
 
 _SLOPE = 0.2
 _KERNEL = 4
+
+
+class Judgement(NamedTuple):
+    """What one discriminator says.
+
+    Attributes:
+        score: [B, 1, h, w], above 0 for real.
+        features: inner layers, first to last.
+    """
+
+    score: Tensor
+    features: list[Tensor]
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
@@ -175,3 +189,61 @@ def _halved(clip: Tensor) -> Tensor:
     batch, frames, channels, height, width = clip.shape
     small = functional.avg_pool2d(clip.flatten(0, 1), 2)
     return small.reshape(batch, frames, channels, height // 2, width // 2)
+
+
+class CriticsNet(nn.Module):
+    """The discriminators of single pictures and, where wanted, of runs of frames.
+
+    Args:
+        config: of the run.
+        labels: channels of the label maps.
+    """
+
+    def __init__(self, config: TrainConfig, labels: int) -> None:
+        super().__init__()
+        wanted = config.critics
+        self.pictures = PictureDiscriminator(labels, wanted.width, wanted.scales, wanted.layers)
+        self.runs = (
+            TemporalDiscriminator(labels, wanted.frames, wanted.width, wanted.layers)
+            if wanted.frames
+            else None
+        )
+
+    def forward(self, clips: Tensor, labels: Tensor) -> tuple[list[Judgement], list[Judgement]]:
+        """Judge clips.
+
+        Args:
+            clips: [B, T, 3, h, w].
+            labels: [B, T, L, h / 2, w / 2].
+
+        Returns:
+            Judgements of the pictures and of the runs; none of runs where clips are too short for them.
+        """
+        of_pictures = self.pictures(clips.flatten(0, 1), labels.flatten(0, 1))
+        if self.runs is None or clips.shape[1] < self.runs.frames:
+            return of_pictures, []
+        return of_pictures, self.runs(clips, labels)
+
+
+def discriminator_hinge(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
+    """Hinge loss of discriminators: scores of real pictures above 1, of made ones below -1. Scalar."""
+    losses = [
+        functional.relu(1 - r.score.float()).mean() + functional.relu(1 + m.score.float()).mean()
+        for r, m in zip(real, made, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def generator_hinge(made: Sequence[Judgement]) -> Tensor:
+    """Hinge loss of the generator: the mean score of what it made, negated. Scalar, any sign."""
+    return torch.stack([-judgement.score.float().mean() for judgement in made]).mean()
+
+
+def feature_matching(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
+    """Mean absolute difference of discriminator features; those of real pictures take no gradient."""
+    losses = [
+        (m.float() - r.detach().float()).abs().mean()
+        for of_real, of_made in zip(real, made, strict=True)
+        for r, m in zip(of_real.features, of_made.features, strict=True)
+    ]
+    return torch.stack(losses).mean()

@@ -6,6 +6,12 @@ Only the per-frame network is trained, of streams only its SPADE layers and head
 features and the post filter stay as they were learned from many people. Every few steps the averaged
 weights are judged by frames that are neither trained on nor held out. The best ones, as halves, as the file
 holds them, are judged by the held-out frames beside the general ones.
+
+A run takes minutes, and coding the video, which comes first, would have to be done again, so no state is kept
+to resume from. A signal ends the training early instead: the best weights so far are judged and written as at
+the end. To go on, fit again with that file as the weights to begin with. The split of the source does not
+depend on the weights, so what was held out stays unseen; only the moments of Adam begin anew, and the gain is
+counted from that file.
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +29,7 @@ from torch import Tensor
 from facecodec.errors import ConfigError, MediaError, WeightsError
 from facecodec.generator.adaptive import AdaptiveGenerator
 from facecodec.generator.profile import PROFILES
+from facecodec.generator.select import pick_device
 from facecodec.media.atomic import atomic_path
 from facecodec.train.finetune_material import Material, gather
 from facecodec.train.finetune_settings import (
@@ -34,8 +41,7 @@ from facecodec.train.finetune_settings import (
 from facecodec.train.processes import StopSignal
 from facecodec.train.samples import batches
 from facecodec.train.trainer import Trainer
-from facecodec.train.trials import TrialJudge
-from facecodec.train.validate import Scores
+from facecodec.train.validate import Judge, Scores, Trial, render, renderer_of, score_trials
 from facecodec.weights.registry import parse_name
 from facecodec.weights.store import Weights, fill, load_weights, save_weights
 
@@ -57,8 +63,8 @@ def finetune(
 ) -> FinetuneReport:
     """Fit a model to a person.
 
-    Interrupted by a signal while it trains, it goes on with the best state so far; a second signal ends it
-    with nothing written.
+    A signal while it trains ends the training with the best state so far (the module says how to go on); a
+    second SIGINT, or one while it prepares, ends all with nothing written.
 
     Args:
         source: a video of the person, or a facecodec file that shows them.
@@ -79,7 +85,7 @@ def finetune(
     settings = settings or FinetuneSettings()
     _check_out(out, overwrite)
     say = on_progress or _silent
-    device = _device(settings.device)
+    device = pick_device(settings.device)
     base = load_weights(weights)
     model = _model_of(base).to(device)
     threads = torch.get_num_threads()
@@ -125,7 +131,7 @@ class _Run:
         self._folder, self._say = folder, say
         self._general = copy.deepcopy(model).eval().requires_grad_(False)
         self._trainer = Trainer(material.config, material.task, folder / "run")
-        self._judge = TrialJudge(base.sequential, self._trainer.device, settings.threads)
+        self._judge = Judge(self._trainer.device)
         self._steps = material.config.limits.steps
 
     def run(self, out: Path, keep_anyway: bool, overwrite: bool) -> FinetuneReport:
@@ -136,8 +142,8 @@ class _Run:
                 fitted = last
             interrupted = stop.requested
             self._say(FinetuneProgress("judging", self._steps, self._steps, "judging by held-out frames"))
-            before = self._judge.score(self._general, self._material.held_out)
-            after = self._judge.score(self._filled(fitted.tensors), self._material.held_out)
+            before = self._scores(self._general, self._material.held_out)
+            after = self._scores(self._filled(fitted.tensors), self._material.held_out)
         better = fitted.steps > 0 and improves(before, after)
         path = model_id = None
         if better or keep_anyway:
@@ -151,7 +157,7 @@ class _Run:
     def _train(self, stop: StopSignal) -> tuple[_Fitted, _Fitted]:
         """The best state on the way, the general model with no steps where none was better; and the last."""
         trainer, stage = self._trainer, self._material.config.stages[0]
-        start = self._judge.score(self._general, self._material.choice)
+        start = self._scores(self._general, self._material.choice)
         best = last = _Fitted(0, _halves(self._general.state_dict()), start)
         loader = iter(batches(self._material.task.dataset(stage), 0, self._steps))
         for step in range(1, self._steps + 1):
@@ -169,7 +175,12 @@ class _Run:
     def _present(self, steps: int) -> _Fitted:
         """The averaged state after some steps."""
         tensors = _halves(self._trainer.ema.network.state_dict())
-        return _Fitted(steps, tensors, self._judge.score(self._filled(tensors), self._material.choice))
+        return _Fitted(steps, tensors, self._scores(self._filled(tensors), self._material.choice))
+
+    def _scores(self, model: AdaptiveGenerator, trials: Sequence[Trial]) -> Scores:
+        """Mean scores of a model, as the decoder shows it."""
+        renderer = renderer_of(model, self._base.sequential, self._trainer.device, self._settings.threads)
+        return score_trials(self._judge, trials, [render(renderer, trial) for trial in trials])
 
     def _filled(self, tensors: Mapping[str, Tensor]) -> AdaptiveGenerator:
         model = copy.deepcopy(self._general)
@@ -223,12 +234,6 @@ def _gain(before: Scores, after: Scores) -> str:
 
 def _silent(progress: FinetuneProgress) -> None:
     """Say nothing."""
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device", name, "cpu or auto: this machine has no CUDA device")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -16,11 +16,11 @@ from facecodec.media.atomic import os_reason
 from facecodec.metrics.perceptual import find_lpips_weights
 from facecodec.train.config import Limits, Optimiser, Stage, TrainConfig
 from facecodec.train.finetune_settings import FinetuneProgress, FinetuneSettings, OnFinetune
+from facecodec.train.finetune_stream import SelfPairs, bent_trials, read_stills, real_trials
+from facecodec.train.finetune_video import prepare_video
 from facecodec.train.generator_task import GeneratorTask
 from facecodec.train.losses import LossWeights
-from facecodec.train.personal import prepare_video
-from facecodec.train.self_pairs import SelfPairs, bent_trials, read_stills, real_trials
-from facecodec.train.trials import Trial, trials_of
+from facecodec.train.validate import Trial, trials_of
 from facecodec.weights.store import Weights
 
 _CHOICE_FRAMES, _HELD_OUT_FRAMES, _BENT_COPIES = 24, 64, 6

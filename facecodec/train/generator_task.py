@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from facecodec.generator.adaptive import AdaptiveGenerator, References, Synthesis
 from facecodec.generator.embed import LABELS
-from facecodec.train.augment import draw_window
 from facecodec.train.collate import TrainingBatch
 from facecodec.train.config import Stage, TrainConfig
 from facecodec.train.identity import IdentityLoss
 from facecodec.train.losses import (
     LossTerms,
-    PerceptualLoss,
     charbonnier,
     flow_cost,
     mask_cost,
@@ -29,41 +25,10 @@ from facecodec.train.losses import (
 from facecodec.train.pack import Pack
 from facecodec.train.regions import cut_boxes, cut_windows, region_boxes, region_weights
 from facecodec.train.samples import GeneratorSamples, SampleSettings
-from facecodec.train.task import Outcome, Task, Verdict
+from facecodec.train.task import Outcome, Task, Verdict, deep_loss
 from facecodec.train.validate import ClipJudge
 
-_FURTHER = 1 << 20
-"""Sets the draw of further windows apart from the draws of samples."""
-
 _T = TypeVar("_T")
-
-
-class WindowedSamples(Dataset[TrainingBatch]):
-    """Samples with several windows each.
-
-    Args:
-        samples: with one window each.
-        stage: of the schedule.
-        seed: of the further windows.
-    """
-
-    def __init__(self, samples: GeneratorSamples, stage: Stage, seed: int) -> None:
-        self._samples, self._stage, self._seed = samples, stage, seed
-
-    def __getitem__(self, step: int) -> TrainingBatch:
-        """Batch ``step``; its ``windows`` are [W B, 2], the first window of every sample first."""
-        batch, stage = self._samples[step], self._stage
-        if batch.windows is None:
-            return batch
-        rng = np.random.default_rng((self._seed, step, _FURTHER))
-        meshes = batch.frames[0].mesh.numpy()
-        more = [
-            draw_window(rng, mesh, stage.size, stage.window)
-            for _ in range(stage.windows - 1)
-            for mesh in meshes
-        ]
-        further = torch.tensor(more, dtype=torch.int64).reshape(-1, 2)
-        return batch._replace(windows=torch.cat([batch.windows, further]))
 
 
 class Unrolled(nn.Module):
@@ -156,13 +121,16 @@ class GeneratorTask(Task):
         model.requires_grad_(True)
         model.restorer.requires_grad_(False)
         self.network: nn.Module = Unrolled(model)
-        self.deep: PerceptualLoss | None = None
-        if max(wanted.lpips, wanted.vgg, wanted.region) > 0:
-            dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-            self.deep = PerceptualLoss(config.vgg_levels, dtype)
+        self.deep = deep_loss(config, wanted.lpips, wanted.vgg, wanted.region)
         self.identity = IdentityLoss() if wanted.identity > 0 else None
         count = config.limits.validation_frames
         self.judge = ClipJudge(val, count, config.sequential) if val is not None and count else None
+
+    def to(self, device: torch.device) -> None:
+        """Compute on a device."""
+        super().to(device)
+        if self.identity is not None:
+            self.identity.to(device)
 
     def heavy(self) -> list[nn.Module]:
         """The networks, without the geometry between them."""
@@ -174,6 +142,7 @@ class GeneratorTask(Task):
         settings = SampleSettings(
             size=stage.size,
             window=0 if stage.window == stage.size else stage.window,
+            windows=stage.windows,
             frames=stage.frames,
             references=stage.references,
             batch=stage.batch,
@@ -181,8 +150,7 @@ class GeneratorTask(Task):
             patches=self.config.patches,
             seed=self.config.seed,
         )
-        samples = GeneratorSamples(self.packs, settings)
-        return samples if stage.windows == 1 else WindowedSamples(samples, stage, self.config.seed)
+        return GeneratorSamples(self.packs, settings)
 
     def outcome(self, network: nn.Module, batch: Any, stage: Stage) -> Outcome:
         """Make the frames and judge them."""
@@ -207,10 +175,8 @@ class GeneratorTask(Task):
         if self.config.losses.temporal > 0 and stage.frames > 1:
             terms = terms._replace(temporal=temporal_difference(pictures, targets, weight[:, 0]))
         if self.deep is not None:
-            self.deep.to(targets.device)
-            terms = self._deep_terms(self.deep, terms, joined.picture, targets, meshes, given.windows, stage)
+            terms = self._deep_terms(terms, joined.picture, targets, meshes, given.windows, stage)
         if self.identity is not None and given.windows is None:
-            self.identity.to(targets.device)
             identity = self.identity(joined.picture, targets.flatten(0, 1), meshes.flatten(0, 1))
             terms = terms._replace(identity=identity)
         return Outcome(terms, pictures, targets, labels)
@@ -231,7 +197,6 @@ class GeneratorTask(Task):
 
     def _deep_terms(
         self,
-        deep: PerceptualLoss,
         terms: LossTerms,
         made: Tensor,
         targets: Tensor,
@@ -240,11 +205,12 @@ class GeneratorTask(Task):
         stage: Stage,
     ) -> LossTerms:
         """The terms with those of LPIPS and VGG16."""
-        wanted, target = self.config.losses, targets.flatten(0, 1)
+        assert self.deep is not None  # noqa: S101 - asked before
+        wanted, deep, target = self.config.losses, self.deep, targets.flatten(0, 1)
         if wanted.lpips > 0:
             terms = terms._replace(lpips=deep.lpips(made, target).mean())
         if wanted.vgg > 0:
-            terms = terms._replace(vgg=deep.vgg(*self._share(made, target)))
+            terms = terms._replace(vgg=deep.vgg(made, target))
         if wanted.region > 0:
             frames = meshes.shape[1]
             corners = None if windows is None else windows.repeat_interleave(frames, 0)
@@ -253,14 +219,9 @@ class GeneratorTask(Task):
                 cut, true = cut_boxes(made, boxes), cut_boxes(target, boxes)
                 region = deep.lpips(cut, true).mean()
                 if wanted.vgg > 0:
-                    region = region + deep.vgg(*self._share(cut, true))
+                    region = region + deep.vgg(cut, true)
                 terms = terms._replace(region=region)
         return terms
-
-    def _share(self, made: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The part of a batch whose VGG16 features are compared."""
-        count = math.ceil(len(made) * self.config.vgg_share)
-        return made[:count], target[:count]
 
     def validate(self, model: AdaptiveGenerator, tiles: int) -> Verdict:
         """Scores of frames as the decoder would show them, and of warp-0 for comparison."""

@@ -14,11 +14,9 @@ from typing import Any
 import torch
 
 from facecodec.train.config import Stage
-from facecodec.train.logs import Board, CsvLog, Progress, Value
+from facecodec.train.logs import Board, CsvLog, Progress, Value, mean_values, sheet, write_png
 from facecodec.train.processes import Plan, StopSignal
 from facecodec.train.samples import batches
-from facecodec.train.task import mean_values
-from facecodec.train.tiles import sheet, write_png
 from facecodec.train.trainer import Trainer
 
 _NEVER = 1 << 40
@@ -70,7 +68,7 @@ class _Loop:
         self.recent: list[list[Value]] = []
         self.board: Board | None = None
         if self.first:
-            self.board = Board(trainer.out / "events")
+            self.board = Board(trainer.out / "events", trainer.state.step)
             self.steps = CsvLog(trainer.out / "log.csv")
             self.validations = CsvLog(trainer.out / "validation.csv")
             self.steps.keep_until(trainer.state.step)
@@ -107,6 +105,8 @@ class _Loop:
                 self.saved = time.monotonic()
             wanted = trainer.config.stage_at(plan.done)
             if loader is None or stage is None or wanted != stage:
+                if stage is not None and self.recent:
+                    self._report(stage, plan.done)  # means and speeds are of one stage
                 stage, loader = wanted, self._loader(wanted)
             self._step(loader, stage, plan.done)
             if trainer.state.step % limits.log_every == 0:
@@ -114,9 +114,9 @@ class _Loop:
             due = limits.validate_every_s > 0 and time.monotonic() - self.validated >= limits.validate_every_s
             if due:
                 self._validate()
-        if stage is not None and self.recent:
-            self._report(stage, plan.done)
         if stage is not None:
+            if self.recent:
+                self._report(stage, plan.done)
             trainer.save()
         if not plan.stop:
             self._validate()

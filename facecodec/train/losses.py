@@ -1,4 +1,4 @@
-"""Losses of the generator's training: pixels, deep features, regularisers, flicker, and the GAN's two sides.
+"""Losses of the training but those of the discriminators: pixels, deep features, flicker, regularisers.
 
 Pictures are RGB [B, 3, h, w] in [0, 1]; predictions may overshoot. Every loss is a mean, so its size does
 not depend on batch, picture or window.
@@ -7,23 +7,15 @@ not depend on batch, picture or window.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from facecodec.errors import ConfigError, ShapeError
 from facecodec.metrics.perceptual import Lpips
-from facecodec.train.regularisers import flow_cost, mask_cost, mask_entropy
-
-__all__ = [
-    "Judgement", "LossTerms", "LossWeights", "PerceptualLoss", "charbonnier", "discriminator_hinge",
-    "feature_matching", "flow_cost", "generator_hinge", "mask_cost", "mask_entropy", "temporal_difference",
-]  # fmt: skip
 
 _CHARBONNIER = 1e-3
 _VGG_SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0, 1.0)
@@ -142,6 +134,7 @@ class PerceptualLoss(nn.Module):
     Args:
         vgg_levels: how many VGG16 levels (relu1_2, relu2_2, relu3_3, relu4_3, relu5_3) to compare.
         dtype: float32 or bfloat16.
+        vgg_share: share of each batch, from its start, that VGG16 sees: it costs the most.
         folder: folder of the weight files, see :func:`facecodec.metrics.perceptual.find_lpips_weights`.
 
     Raises:
@@ -156,6 +149,7 @@ class PerceptualLoss(nn.Module):
         self,
         vgg_levels: int = 3,
         dtype: torch.dtype = torch.bfloat16,
+        vgg_share: float = 1.0,
         folder: str | Path | None = None,
     ) -> None:
         super().__init__()
@@ -173,7 +167,7 @@ class PerceptualLoss(nn.Module):
             for weight in part.parameters():
                 if weight.ndim == 4:
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        self.dtype = dtype
+        self.dtype, self._vgg_share = dtype, vgg_share
         self.eval().requires_grad_(False)
 
     def _features(self, parts: nn.ModuleList, picture: Tensor) -> list[Tensor]:
@@ -193,7 +187,7 @@ class PerceptualLoss(nn.Module):
         return list(zip(self._features(parts, prediction), wanted, strict=True))
 
     def vgg(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean absolute difference of VGG16 features, deeper levels heavier.
+        """Mean absolute difference of VGG16 features over ``vgg_share`` of the batch, deeper levels heavier.
 
         Args:
             prediction: [B, 3, h, w], sides of at least 16 pixels.
@@ -205,9 +199,12 @@ class PerceptualLoss(nn.Module):
         Raises:
             ShapeError: shapes differ.
         """
+        _require_same(prediction, target)
+        count = math.ceil(len(prediction) * self._vgg_share)
+        pairs = self._both(self.vgg_parts, prediction[:count], target[:count])
         total = prediction.new_zeros((), dtype=torch.float32)
-        for share, (x, y) in zip(_VGG_SHARES, self._both(self.vgg_parts, prediction, target), strict=False):
-            total = total + share * (x.float() - y.float()).abs().mean()
+        for weight, (x, y) in zip(_VGG_SHARES, pairs, strict=False):
+            total = total + weight * (x.float() - y.float()).abs().mean()
         return total
 
     def lpips(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -235,42 +232,6 @@ def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True) + 1e-10).sqrt()
 
 
-class Judgement(NamedTuple):
-    """What one discriminator says.
-
-    Attributes:
-        score: [B, 1, h, w], above 0 for real.
-        features: inner layers, first to last.
-    """
-
-    score: Tensor
-    features: list[Tensor]
-
-
-def discriminator_hinge(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
-    """Hinge loss of discriminators: scores of real pictures above 1, of made ones below -1. Scalar."""
-    losses = [
-        functional.relu(1 - r.score.float()).mean() + functional.relu(1 + m.score.float()).mean()
-        for r, m in zip(real, made, strict=True)
-    ]
-    return torch.stack(losses).mean()
-
-
-def generator_hinge(made: Sequence[Judgement]) -> Tensor:
-    """Hinge loss of the generator: the mean score of what it made, negated. Scalar, any sign."""
-    return torch.stack([-judgement.score.float().mean() for judgement in made]).mean()
-
-
-def feature_matching(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
-    """Mean absolute difference of discriminator features; those of real pictures take no gradient."""
-    losses = [
-        (m.float() - r.detach().float()).abs().mean()
-        for of_real, of_made in zip(real, made, strict=True)
-        for r, m in zip(of_real.features, of_made.features, strict=True)
-    ]
-    return torch.stack(losses).mean()
-
-
 def temporal_difference(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Difference of frame differences.
 
@@ -293,6 +254,27 @@ def temporal_difference(prediction: Tensor, target: Tensor, weight: Tensor | Non
     if weight is not None:
         weight = weight.repeat_interleave(made.shape[1], 0)
     return charbonnier(made.flatten(0, 1), true.flatten(0, 1), weight)
+
+
+def mask_cost(masks: Tensor) -> Tensor:
+    """How much is not taken from the warped reference: the mean of 1 - masks[:, 0]; masks [B, M, h, w]."""
+    return 1 - masks[:, 0].float().mean()
+
+
+def mask_entropy(masks: Tensor) -> Tensor:
+    """How undecided masks [B, M, h, w] are: mean entropy over the hypotheses, 0 to 1."""
+    share = masks.float().clamp(1e-6, 1)
+    if masks.shape[1] < 2:
+        return share.new_zeros(())
+    return -(share * share.log()).sum(1).mean() / math.log(masks.shape[1])
+
+
+def flow_cost(residual: Tensor) -> Tensor:
+    """Size and total variation of a residual flow [B, 2, r, r] in crop units; scalar, in hundredths."""
+    flow = residual.float() * 100
+    across = (flow[..., 1:] - flow[..., :-1]).abs().mean()
+    down = (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
+    return 0.1 * flow.square().mean() + across + down
 
 
 def _require_same(prediction: Tensor, target: Tensor) -> None:

@@ -39,8 +39,6 @@ from facecodec.train.records import (
 )
 from facecodec.types import F32Array, I32Array, U8Array
 
-__all__ = ["Clip", "FrameRecord", "Pack", "ReferenceRecord", "StillRecord", "Take"]
-
 
 class Pack:
     """A packed data set, open for reading. Make one with :meth:`open`; it can be sent to worker processes.
@@ -180,11 +178,6 @@ class Pack:
     def frames_of_clip(self, clip: int) -> npt.NDArray[np.int64]:
         """Rows of the frames of a clip, of all its takes."""
         return np.flatnonzero(self.frame_clip == clip)
-
-    def frames_of_take(self, take: int) -> npt.NDArray[np.int64]:
-        """Rows of the frames of a take, in the order of time."""
-        rows = np.flatnonzero(self.frame_take == take)
-        return np.asarray(rows[np.argsort(self.frame_index[rows], kind="stable")])
 
     def frames_of_run(self, run: int) -> range:
         """Rows of the frames of a run, in the order of time."""

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as distributed
 
+from facecodec.generator.select import pick_device
+
 _AGAIN_S = 1.0
 """A signal that comes sooner after another is the same request."""
 
@@ -39,6 +41,9 @@ class Processes:
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
 
+    Raises:
+        ConfigError: CUDA is asked for and not there.
+
     Attributes:
         rank: number of this process.
         world: number of processes.
@@ -46,14 +51,14 @@ class Processes:
     """
 
     def __init__(self, device: str = "auto") -> None:
-        cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+        cuda = pick_device(device).type == "cuda"
         local = int(os.environ.get("LOCAL_RANK", "0"))
         self.device = torch.device("cuda", local) if cuda else torch.device("cpu")
         if cuda:
             torch.cuda.set_device(self.device)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(minutes=60))
-        running = distributed.is_initialized()
+        running = distributed.is_available() and distributed.is_initialized()
         self.rank = distributed.get_rank() if running else 0
         self.world = distributed.get_world_size() if running else 1
 

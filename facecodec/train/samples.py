@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,16 +19,15 @@ from torch.utils.data import DataLoader, Dataset
 from facecodec.errors import ConfigError
 from facecodec.generator.flow import previous_field
 from facecodec.generator.warp import warp
-from facecodec.train.augment import ColourRange, draw_colours, draw_window, put_out, to_planes
+from facecodec.train.augment import ColourRange, draw_colours, draw_window, put_out, resized, to_planes
 from facecodec.train.choice import Choice, ClipChoice, patch_rows
 from facecodec.train.collate import Sample, TrainingBatch, collate
 from facecodec.train.geometry import Geometry, View
 from facecodec.train.pack import Pack
 from facecodec.types import F32Array, U8Array
 
-__all__ = [
-    "GeneratorSamples", "RestoreBatch", "RestoreSamples", "SampleSettings", "TrainingBatch", "batches",
-]  # fmt: skip
+_FURTHER_WINDOWS, _WHOLE_BATCH = 1 << 20, (1 << 20) + 1
+"""Set draws apart from those of the samples, whose numbers in the batch are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,7 @@ class SampleSettings:
     Attributes:
         size: side of the pictures in pixels, a multiple of 16.
         window: side of the training windows in pixels, a multiple of 16; 0 for none.
+        windows: windows of each sample.
         frames: consecutive frames of a sample.
         references: most reference pictures of a sample, 1 to 4; one batch has one number of them.
         single: share of the batches that have one reference picture, whatever ``references`` allows.
@@ -55,6 +55,7 @@ class SampleSettings:
 
     size: int = 256
     window: int = 128
+    windows: int = 1
     frames: int = 1
     references: int = 1
     single: float = 0.5
@@ -67,7 +68,8 @@ class SampleSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole = (("size", 32, 2048), ("frames", 1, 64), ("references", 1, 4), ("batch", 1, 65536))
+        whole = [("size", 32, 2048), ("frames", 1, 64), ("references", 1, 4), ("batch", 1, 65536)]
+        whole.append(("windows", 1, 8 if self.window else 1))
         for name, low, high in whole:
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(name, getattr(self, name), f"{low} to {high}")
@@ -97,7 +99,8 @@ class GeneratorSamples(Dataset[TrainingBatch]):
     def __getitem__(self, step: int) -> TrainingBatch:
         """Make batch ``step``. Raises MediaError where a picture of the pack is damaged."""
         settings = self.settings
-        rng = np.random.default_rng((settings.seed, step))
+        # Without a third number this would be the generator of sample 0: numpy fills up with zeros.
+        rng = np.random.default_rng((settings.seed, step, _WHOLE_BATCH))
         alone = rng.random() < settings.single
         count = 1 if alone else int(rng.integers(1, settings.references + 1))
         if self._geometry is None:
@@ -106,7 +109,20 @@ class GeneratorSamples(Dataset[TrainingBatch]):
             self._sample(np.random.default_rng((settings.seed, step, slot)), count, self._geometry)
             for slot in range(settings.batch)
         ]
-        return collate(samples, settings.window > 0)
+        batch = collate(samples, settings.window > 0)
+        return batch if settings.windows == 1 else self._with_more_windows(batch, step)
+
+    def _with_more_windows(self, batch: TrainingBatch, step: int) -> TrainingBatch:
+        """The batch with all windows, the first one of every sample first."""
+        settings, meshes = self.settings, batch.frames[0].mesh.numpy()
+        rng = np.random.default_rng((settings.seed, step, _FURTHER_WINDOWS))
+        more = [
+            draw_window(rng, mesh, settings.size, settings.window)
+            for _ in range(settings.windows - 1)
+            for mesh in meshes
+        ]
+        assert batch.windows is not None  # noqa: S101 - the settings are checked
+        return batch._replace(windows=torch.cat([batch.windows, torch.tensor(more, dtype=torch.int64)]))
 
     def __getstate__(self) -> dict[str, object]:
         """Workers build their own cache."""
@@ -158,11 +174,7 @@ class GeneratorSamples(Dataset[TrainingBatch]):
 
     def _planes(self, picture: U8Array, colours: F32Array) -> Tensor:
         """A stored picture at the size of the samples, [3, S, S]."""
-        size, side = self.settings.size, len(picture)
-        if side != size:
-            way = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-            picture = np.asarray(cv2.resize(picture, (size, size), interpolation=way), np.uint8)
-        return to_planes(picture, colours)
+        return to_planes(resized(picture, self.settings.size), colours)
 
     def _before(self, rng: np.random.Generator, true: Tensor, reference: Tensor, field: Tensor) -> Tensor:
         """What stands for the output before the first frame, [1, 3, S, S]."""
@@ -181,74 +193,6 @@ class GeneratorSamples(Dataset[TrainingBatch]):
             record = chosen.pack.frame(row)
             sources.append((self._planes(record.picture, colours), record.mesh))
         return geometry.patches(sources, chosen.pack.meshes(rows))
-
-
-class RestoreBatch(NamedTuple):
-    """Crops for training the post filter.
-
-    Attributes:
-        coded: [B, 3, h, h] in [0, 1].
-        original: the same places before coding.
-    """
-
-    coded: Tensor
-    original: Tensor
-
-
-class RestoreSamples(Dataset[RestoreBatch]):
-    """Random crops of coded stills and reference pictures, some turned over; item n is batch n.
-
-    Args:
-        packs: packed data sets.
-        batch: crops of a batch, 1 or more.
-        crop: their side in pixels.
-        colour: how far colours are changed.
-        seed: of everything drawn.
-
-    Raises:
-        ConfigError: a number is out of its range, or the packs hold no coded picture.
-    """
-
-    def __init__(
-        self,
-        packs: Sequence[Pack],
-        batch: int = 16,
-        crop: int = 128,
-        colour: ColourRange | None = None,
-        seed: int = 0,
-    ) -> None:
-        for name, value in (("batch", batch), ("crop", crop)):
-            if value < 1:
-                raise ConfigError(name, value, "at least 1")
-        self._packs, self._batch, self._crop, self._seed = list(packs), batch, crop, seed
-        self._colour = colour or ColourRange(gain=0.1, balance=0.03, offset=0.02, gamma=0.1)
-        self._rows = [
-            (pack, is_still, row)
-            for pack in packs
-            for is_still, count in ((True, pack.n_stills), (False, pack.n_references))
-            for row in range(count)
-        ]
-        if not self._rows:
-            raise ConfigError("packs", [str(pack.path) for pack in packs], "with coded pictures")
-
-    def __getitem__(self, step: int) -> RestoreBatch:
-        """Make batch ``step``. Raises MediaError where a picture of the pack is damaged."""
-        pairs = [self._pair(np.random.default_rng((self._seed, step, slot))) for slot in range(self._batch)]
-        return RestoreBatch(*(torch.stack(side) for side in zip(*pairs, strict=True)))
-
-    def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        pack, is_still, row = self._rows[int(rng.integers(len(self._rows)))]
-        record = pack.still(row) if is_still else pack.reference(row)
-        side = len(record.coded)
-        crop = min(self._crop, side)
-        y, x = rng.integers(0, side - crop + 1, 2)
-        colours = draw_colours(rng, self._colour)
-        turn = [axis for axis, turned in ((2, rng.random() < 0.5), (1, rng.random() < 0.25)) if turned]
-        coded, original = (
-            to_planes(picture[y : y + crop, x : x + crop], colours).flip(turn)
-            for picture in (record.coded, record.original)
-        )
-        return coded, original
 
 
 def _start_worker(_: int) -> None:
@@ -273,7 +217,7 @@ def batches(
     """Batches of the steps ``first`` to ``stop`` - 1, in order.
 
     Args:
-        samples: :class:`GeneratorSamples` or :class:`RestoreSamples`.
+        samples: item n is batch n.
         first: step to begin with: 0, or where a run was stopped.
         stop: step to end before.
         workers: processes that make batches ahead; 0 makes them when they are asked for.

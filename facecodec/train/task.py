@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,9 +11,8 @@ from torch.utils.data import Dataset
 
 from facecodec.generator.adaptive import AdaptiveGenerator
 from facecodec.train.config import Stage, TrainConfig
-from facecodec.train.discriminator import PictureDiscriminator, TemporalDiscriminator
 from facecodec.train.logs import Value
-from facecodec.train.losses import Judgement, LossTerms
+from facecodec.train.losses import LossTerms, PerceptualLoss
 
 
 class Outcome(NamedTuple):
@@ -45,40 +43,6 @@ class Verdict(NamedTuple):
     rows: list[list[Tensor]]
 
 
-class CriticsNet(nn.Module):
-    """The discriminators of single pictures and, where wanted, of runs of frames.
-
-    Args:
-        config: of the run.
-        labels: channels of the label maps.
-    """
-
-    def __init__(self, config: TrainConfig, labels: int) -> None:
-        super().__init__()
-        wanted = config.critics
-        self.pictures = PictureDiscriminator(labels, wanted.width, wanted.scales, wanted.layers)
-        self.runs = (
-            TemporalDiscriminator(labels, wanted.frames, wanted.width, wanted.layers)
-            if wanted.frames
-            else None
-        )
-
-    def forward(self, clips: Tensor, labels: Tensor) -> tuple[list[Judgement], list[Judgement]]:
-        """Judge clips.
-
-        Args:
-            clips: [B, T, 3, h, w].
-            labels: [B, T, L, h / 2, w / 2].
-
-        Returns:
-            Judgements of the pictures and of the runs; none of runs where clips are too short for them.
-        """
-        of_pictures = self.pictures(clips.flatten(0, 1), labels.flatten(0, 1))
-        if self.runs is None or clips.shape[1] < self.runs.frames:
-            return of_pictures, []
-        return of_pictures, self.runs(clips, labels)
-
-
 class Task(ABC):
     """One part of the generator in training.
 
@@ -87,12 +51,20 @@ class Task(ABC):
         network: what the steps call; given to DistributedDataParallel.
         prefix: the part of the model whose weights are trained and shipped, as a prefix of their names.
         label_channels: channels of the label maps that the discriminators see.
+        deep: deep features that the losses compare, or None.
     """
 
     model: AdaptiveGenerator
     network: nn.Module
     prefix: str
     label_channels: int
+    deep: PerceptualLoss | None
+
+    def to(self, device: torch.device) -> None:
+        """Compute on a device."""
+        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.deep is not None:
+            self.deep.to(device)
 
     def parameters(self) -> list[nn.Parameter]:
         """What is trained."""
@@ -131,10 +103,13 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def mean_values(values: Sequence[Sequence[Value]]) -> list[Value]:
-    """Mean of each name over several lists of values that may hold different names."""
-    sums: dict[str, list[float]] = {}
-    for each in values:
-        for name, value in each:
-            sums.setdefault(name, []).append(value)
-    return [Value(name, sum(found) / len(found)) for name, found in sums.items()]
+def deep_loss(config: TrainConfig, *weights: float) -> PerceptualLoss | None:
+    """The deep features of a run, or None where all of the terms that use them have no weight.
+
+    Raises:
+        WeightsError: they are wanted and their weights are not there.
+    """
+    if not any(weights):
+        return None
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    return PerceptualLoss(config.vgg_levels, dtype, config.vgg_share)

@@ -16,10 +16,17 @@ from facecodec.errors import FacecodecError, WeightsError
 from facecodec.train import checkpoint
 from facecodec.train.config import Optimiser, Stage, TrainConfig
 from facecodec.train.config_file import dump_config
+from facecodec.train.discriminator import (
+    CriticsNet,
+    Judgement,
+    discriminator_hinge,
+    feature_matching,
+    generator_hinge,
+)
 from facecodec.train.ema import Ema
-from facecodec.train.losses import LossTerms, discriminator_hinge, feature_matching, generator_hinge
+from facecodec.train.losses import LossTerms
 from facecodec.train.processes import Processes
-from facecodec.train.task import CriticsNet, Outcome, Task, to_device
+from facecodec.train.task import Outcome, Task, to_device
 
 _TRIES = 20
 """Steps in a row whose gradient may be no number; they are left out."""
@@ -58,7 +65,7 @@ def learning_rate(stage: Stage, optimiser: Optimiser, step: int, progress: float
 
 
 class Trainer:
-    """Trains a task until a limit or a signal.
+    """Takes the steps of a run, one by one; saves and resumes its state. ``loop.py`` says when.
 
     Args:
         config: of the run.
@@ -77,8 +84,7 @@ class Trainer:
         self.config, self.task, self.out = config, task, out
         self.processes = Processes(config.device)
         self.device = self.processes.device
-        task.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        task.network.to(self.device)
+        task.to(self.device)
         self.parameters = task.parameters()
         self.ema = Ema(task.model, config.optimiser.ema_decay)
         self.optimiser = self._adam(self.parameters, 1.0)
@@ -242,7 +248,7 @@ class Trainer:
         checkpoint.save_weights(self.out / checkpoint.WEIGHTS_NAME, self.ema.network, info, names)
 
 
-def _half(judgement: Any, which: int) -> Any:
+def _half(judgement: Judgement, which: int) -> Judgement:
     """The first or second half of a batch of judgements."""
     features = [each.chunk(2)[which] for each in judgement.features]
-    return type(judgement)(judgement.score.chunk(2)[which], features)
+    return Judgement(judgement.score.chunk(2)[which], features)

@@ -1,4 +1,4 @@
-"""How validation judges pictures: PSNR and LPIPS-alex of the whole, of the eyes and of the mouth."""
+"""How generators are judged in training: by short runs of frames, made as the decoder makes them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from facecodec.errors import WeightsError
-from facecodec.generator.adaptive import AdaptiveGenerator, Synthesis
-from facecodec.generator.model import WarpGenerator
+from facecodec.generator.adaptive import SIZE_MULTIPLE, AdaptiveGenerator, Synthesis
+from facecodec.generator.render import StreamRenderer
+from facecodec.generator.select import WARP, WARP_NAME, Generator, LoadedGenerator, WarpRenderer
 from facecodec.generator.streaming import Stream
 from facecodec.metrics.landmark import Box, expression_boxes
 from facecodec.metrics.perceptual import Lpips
 from facecodec.train.logs import Value
-from facecodec.train.pack import FrameRecord, Pack, ReferenceRecord
+from facecodec.train.pack import Pack
 from facecodec.train.task import Verdict
 from facecodec.types import F32Array, U8Array
 
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scores(NamedTuple):
-    """Scores of a picture; LPIPS is NaN where its weights are not installed.
+    """Scores of a picture, or their means; LPIPS is NaN where its weights are not installed.
 
     Attributes:
         psnr: dB.
@@ -45,35 +46,35 @@ class Scores(NamedTuple):
 
 
 class Judge:
-    """Scores pictures. Without the weights of LPIPS it gives PSNR alone, and says so once."""
+    """Scores pictures. Without the weights of LPIPS it gives PSNR alone, and says so once.
 
-    def __init__(self) -> None:
+    Args:
+        device: on which it computes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._lpips: Lpips | None = None
         try:
-            self._lpips = Lpips("alex")
+            self._lpips = Lpips("alex").to(device)
         except WeightsError as err:
             _log.warning("validation without LPIPS: %s", err)
 
-    def to(self, device: torch.device) -> None:
-        """Compute on a device."""
-        if self._lpips is not None:
-            self._lpips.to(device)
-
     @torch.no_grad()
-    def score(self, source: Tensor, made: Tensor, mesh: F32Array) -> Scores:
+    def score(self, source: U8Array, made: U8Array, mesh: F32Array) -> Scores:
         """Score a picture.
 
         Args:
-            source: [3, H, W] in [0, 1].
-            made: the same shape; rounded to 8 bit here, as what is shown is.
+            source: [H, W, 3].
+            made: the same shape.
             mesh: [478, 3] of the source, crop units.
         """
-        made = made.float().clamp(0, 1).mul(255).round().div(255)
-        error = float((made - source).square().mean())
+        one, two = planes(source).to(self._device), planes(made).to(self._device)
+        error = float((two - one).square().mean())
         psnr = -10 * math.log10(max(error, 1e-10))
-        height, width = source.shape[-2:]
+        height, width = source.shape[:2]
         boxes = (Box(0, 0, width, height), *expression_boxes(mesh, width, height))
-        return Scores(psnr, *(self._distance(source, made, box) for box in boxes))
+        return Scores(psnr, *(self._distance(one, two, box) for box in boxes))
 
     def _distance(self, source: Tensor, made: Tensor, box: Box) -> float:
         if self._lpips is None:
@@ -82,25 +83,99 @@ class Judge:
         return float(self._lpips(source[cut][None], made[cut][None]))
 
 
-def mean_scores(prefix: str, scores: Sequence[Scores]) -> list[Value]:
-    """Mean of each score, as values ``PREFIX_NAME``; without those that are no number."""
-    out = []
-    for name, column in zip(Scores._fields, zip(*scores, strict=True), strict=True):
-        mean = sum(column) / len(column)
-        if math.isfinite(mean):
-            out.append(Value(f"{prefix}_{name}", mean))
-    return out
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """Mean of each score, those left out that are no number; NaN where none is left."""
+    means = []
+    for column in zip(*scores, strict=True):
+        known = [value for value in column if math.isfinite(value)]
+        means.append(sum(known) / len(known) if known else math.nan)
+    return Scores(*means) if means else Scores(math.nan, math.nan, math.nan, math.nan)
 
 
-def planes(picture: U8Array, device: torch.device) -> Tensor:
+def named_scores(prefix: str, scores: Scores) -> list[Value]:
+    """Scores as values ``PREFIX_NAME``, without those that are no number."""
+    pairs = zip(Scores._fields, scores, strict=True)
+    return [Value(f"{prefix}_{name}", value) for name, value in pairs if math.isfinite(value)]
+
+
+def planes(picture: U8Array) -> Tensor:
     """[H, W, 3] uint8 to [3, H, W] float32 in [0, 1]."""
-    return torch.from_numpy(picture).to(device).permute(2, 0, 1).float().div(255)
+    return torch.from_numpy(picture).permute(2, 0, 1).float().div(255)
 
 
 def spread(total: int, count: int) -> list[int]:
     """At most ``count`` of the numbers 0 to ``total`` - 1, evenly spread, always the same."""
     places = np.linspace(0, total - 1, min(count, total)).round()
     return [int(place) for place in np.unique(places)]
+
+
+class Shown(NamedTuple):
+    """A frame: its picture [S, S, 3], its mesh [478, 3], its scene points [G, G, 2] or None, crop units."""
+
+    picture: U8Array
+    mesh: F32Array
+    scene: F32Array | None
+
+
+class Trial(NamedTuple):
+    """Consecutive frames that are made from one reference picture.
+
+    Attributes:
+        picture: the reference picture as decoded, [S, S, 3].
+        mesh: its mesh, [478, 3], crop units.
+        frames: what should come out.
+    """
+
+    picture: U8Array
+    mesh: F32Array
+    frames: list[Shown]
+
+
+def trials_of(pack: Pack, frames: int) -> list[Trial]:
+    """Short runs spread evenly over a packed data set, the same every time.
+
+    Args:
+        pack: the data set.
+        frames: frames in all, about.
+    """
+    out = []
+    for run in spread(pack.n_runs, max(1, frames // _RUN)):
+        records = [pack.frame(row) for row in pack.frames_of_run(run)[:_RUN]]
+        reference = pack.reference(records[0].reference)
+        shown = [Shown(record.picture, record.mesh, record.scene) for record in records]
+        out.append(Trial(reference.coded, reference.mesh, shown))
+    return out
+
+
+def renderer_of(
+    model: AdaptiveGenerator, sequential: bool, device: torch.device, threads: int = 0
+) -> StreamRenderer:
+    """What the decoder would show a model's streams with; see :class:`StreamRenderer`."""
+    stream = Stream(model, sequential=sequential)
+    return StreamRenderer(LoadedGenerator("in training", bytes(8), stream, SIZE_MULTIPLE), device, threads)
+
+
+def render(renderer: StreamRenderer, trial: Trial) -> list[U8Array]:
+    """The frames of a trial, [S, S, 3] each; the last one is made in a call of its own."""
+    renderer.put(0, trial.picture, trial.mesh.astype(np.float64))
+    parts = [part for part in (trial.frames[:-1], trial.frames[-1:]) if part]
+    made: list[U8Array] = []
+    for frames in parts:
+        meshes = np.stack([frame.mesh for frame in frames]).astype(np.float64)
+        scenes = [frame.scene for frame in frames if frame.scene is not None]
+        made += list(renderer.render(0, meshes, np.stack(scenes) if len(scenes) == len(frames) else None))
+    return made
+
+
+def score_trials(judge: Judge, trials: Sequence[Trial], made: Sequence[Sequence[U8Array]]) -> Scores:
+    """Mean scores over all frames of some trials."""
+    return mean_scores(
+        [
+            judge.score(frame.picture, picture, frame.mesh)
+            for trial, pictures in zip(trials, made, strict=True)
+            for frame, picture in zip(trial.frames, pictures, strict=True)
+        ]
+    )
 
 
 class _Watched:
@@ -118,13 +193,8 @@ class _Watched:
         return self.last
 
 
-class _Clip(NamedTuple):
-    reference: ReferenceRecord
-    frames: list[FrameRecord]
-
-
 class ClipJudge:
-    """Judges a generator by short runs of frames, made as the decoder makes them.
+    """Judges a generator by short runs of frames.
 
     Args:
         pack: validation data.
@@ -134,74 +204,45 @@ class ClipJudge:
 
     def __init__(self, pack: Pack, frames: int, sequential: bool) -> None:
         self._sequential = sequential
-        self._judge = Judge()
-        self._clips = []
-        for run in spread(pack.n_runs, max(1, frames // _RUN)):
-            records = [pack.frame(row) for row in list(pack.frames_of_run(run))[:_RUN]]
-            self._clips.append(_Clip(pack.reference(records[0].reference), records))
-        self._baseline: list[list[Tensor]] = []
+        self._trials = trials_of(pack, frames)
+        self._judge: Judge | None = None
+        self._baseline: list[list[U8Array]] = []
         self._base_values: list[Value] = []
 
-    @torch.no_grad()
     def judge(self, model: AdaptiveGenerator, tiles: int) -> Verdict:
         """Scores of the model and of warp-0, and tiles of the last frame of some runs.
 
         The columns of the tiles: source, reference, warp-0, generated, hallucinated, occlusion mask.
         """
         device = next(model.parameters()).device
-        self._judge.to(device)
-        if not self._baseline:
-            self._baseline = [_warp_0(clip, device) for clip in self._clips]
-            self._base_values = self._values("warp0", self._baseline, device)
+        threads = torch.get_num_threads()
+        if self._judge is None:
+            self._judge = Judge(device)
+            warp = LoadedGenerator(WARP_NAME, WARP, cast(Generator, WarpRenderer(device)), 1)
+            renderer = StreamRenderer(warp, device, threads)
+            self._baseline = [render(renderer, trial) for trial in self._trials]
+            self._base_values = self._values("warp0", self._judge, self._baseline)
         watched = _Watched(model)
-        stream = Stream(cast(AdaptiveGenerator, watched), sequential=self._sequential)
-        chosen = spread(len(self._clips), tiles) if tiles else []
+        renderer = renderer_of(cast(AdaptiveGenerator, watched), self._sequential, device, threads)
+        chosen = spread(len(self._trials), tiles) if tiles else []
         made, rows = [], []
-        for number, clip in enumerate(self._clips):
-            made.append(_render(stream, clip, device))
+        for number, trial in enumerate(self._trials):
+            made.append(render(renderer, trial))
             if number in chosen and watched.last is not None:
-                rows.append(
-                    [
-                        planes(clip.frames[-1].picture, device),
-                        planes(clip.reference.coded, device),
-                        self._baseline[number][-1],
-                        made[-1][-1],
-                        watched.last.hallucinated[-1],
-                        watched.last.masks[-1, :1],
-                    ]
-                )
-        return Verdict([*self._base_values, *self._values("made", made, device)], rows)
+                shown = (trial.frames[-1].picture, trial.picture, self._baseline[number][-1], made[-1][-1])
+                hidden = [watched.last.hallucinated[-1], watched.last.masks[-1, :1]]
+                rows.append([*map(planes, shown), *hidden])
+        return Verdict([*self._base_values, *self._values("made", self._judge, made)], rows)
 
-    def _values(self, prefix: str, made: list[list[Tensor]], device: torch.device) -> list[Value]:
-        scores, flicker = [], []
-        for clip, pictures in zip(self._clips, made, strict=True):
-            sources = [planes(frame.picture, device) for frame in clip.frames]
-            for frame, source, picture in zip(clip.frames, sources, pictures, strict=True):
-                scores.append(self._judge.score(source, picture, frame.mesh))
+    def _values(self, prefix: str, judge: Judge, made: list[list[U8Array]]) -> list[Value]:
+        values = named_scores(prefix, score_trials(judge, self._trials, made))
+        flicker = []
+        for trial, pictures in zip(self._trials, made, strict=True):
+            sources = [frame.picture for frame in trial.frames]
             for t in range(1, len(sources)):
-                change = (pictures[t] - pictures[t - 1]) - (sources[t] - sources[t - 1])
-                flicker.append(255 * float(change.abs().mean()))
-        values = mean_scores(prefix, scores)
+                change = np.subtract(pictures[t], pictures[t - 1], dtype=np.float32)
+                change -= np.subtract(sources[t], sources[t - 1], dtype=np.float32)
+                flicker.append(float(np.abs(change).mean()))
         if flicker:
             values.append(Value(f"{prefix}_temporal", sum(flicker) / len(flicker)))
         return values
-
-
-def _warp_0(clip: _Clip, device: torch.device) -> list[Tensor]:
-    generator = WarpGenerator().to(device)
-    mesh = torch.from_numpy(clip.reference.mesh).to(device)
-    state = generator.prepare(planes(clip.reference.coded, device), mesh)
-    return [generator(state, *_motion(frame, device))[0] for frame in clip.frames]
-
-
-def _render(stream: Stream, clip: _Clip, device: torch.device) -> list[Tensor]:
-    mesh = torch.from_numpy(clip.reference.mesh).to(device)
-    reference = stream.prepare(planes(clip.reference.coded, device), mesh)
-    state = stream.new_state()
-    return [stream.render([reference], *_motion(frame, device), state)[0] for frame in clip.frames]
-
-
-def _motion(frame: FrameRecord, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Mesh [1, 478, 3] and scene points [1, G, G, 2] of a frame."""
-    scene = None if frame.scene is None else torch.from_numpy(frame.scene)[None].to(device)
-    return torch.from_numpy(frame.mesh)[None].to(device), scene

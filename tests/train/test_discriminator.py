@@ -7,8 +7,15 @@ import torch
 from torch import Tensor
 
 from facecodec.errors import ConfigError, ShapeError
-from facecodec.train.discriminator import PatchDiscriminator, PictureDiscriminator, TemporalDiscriminator
-from facecodec.train.losses import Judgement, discriminator_hinge, feature_matching, generator_hinge
+from facecodec.train.discriminator import (
+    Judgement,
+    PatchDiscriminator,
+    PictureDiscriminator,
+    TemporalDiscriminator,
+    discriminator_hinge,
+    feature_matching,
+    generator_hinge,
+)
 
 LABELS = 5
 

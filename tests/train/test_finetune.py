@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from facecodec.generator.profile import PROFILES
 from facecodec.train.finetune import finetune, improves
 from facecodec.train.finetune_material import choose_parameters, is_stream
 from facecodec.train.finetune_settings import FinetuneProgress, FinetuneSettings
-from facecodec.train.self_pairs import SelfPairs, bent, read_stills
+from facecodec.train.finetune_stream import SelfPairs, bent, read_stills
 from facecodec.train.validate import Scores
 from facecodec.weights.store import load_weights, save_weights
 
@@ -122,7 +123,7 @@ def test_the_same_seed_gives_the_same_file(stream, weights, tmp_path):
     assert ids[0] == ids[1]
 
 
-def test_a_signal_ends_the_training_and_keeps_the_state(stream, weights, tmp_path):
+def test_a_signal_ends_the_training_and_its_result_can_be_fitted_further(stream, weights, tmp_path):
     def interrupt(progress: FinetuneProgress) -> None:
         if progress.stage == "training" and progress.done == 2:
             signal.raise_signal(signal.SIGINT)
@@ -133,6 +134,11 @@ def test_a_signal_ends_the_training_and_keeps_the_state(stream, weights, tmp_pat
     assert report.interrupted
     assert report.steps <= 3
     assert out.exists()
+    more = tmp_path / "more.safetensors"
+    rest = finetune(stream, out, more, replace(settings, iterations=1), keep_anyway=True)
+    assert not rest.interrupted
+    assert rest.before == report.after
+    assert load_weights(more).parent == load_weights(out).parent == load_weights(weights).model_id
 
 
 def test_bent_copies_move_the_face_and_pairs_depend_on_the_seed(stream):

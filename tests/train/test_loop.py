@@ -11,18 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
 from facecodec.errors import ConfigError, MediaError
+from facecodec.generator.streaming import Stream
 from facecodec.train.config import Critics, Limits, Optimiser, Stage, TrainConfig
 from facecodec.train.config_file import PRESETS, dump_config, load_config, parse_config
+from facecodec.train.logs import Board, Value
 from facecodec.train.loop import train
 from facecodec.train.losses import LossWeights
 from facecodec.train.pack import Pack
 from facecodec.train.run import RunOptions, make_model, make_task, run_training
 from facecodec.train.trainer import DivergedError, Trainer, learning_rate
+from facecodec.train.validate import planes, render, renderer_of, trials_of
 from tests.train.synthetic import make_pack
 
 PLAIN = LossWeights(vgg=0, lpips=0, region=0)
@@ -58,6 +62,56 @@ def trainer_of(config: TrainConfig, pack: Path, out: Path, resume: bool = False)
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("part", ["generator", "restore"])
+def test_pictures_of_any_size_are_judged(tmp_path: Path, part: str) -> None:
+    odd = Pack.open(make_pack(tmp_path / "odd.safetensors", side=90))
+    config = replace(DEBUG, part=part)
+    task = make_task(config, make_model(config), [odd], odd)
+    verdict = task.validate(task.model.eval(), 1)
+    by_name = {value.name: value.value for value in verdict.values}
+    one, two = ("warp0", "made") if part == "generator" else ("coded", "restored")
+    assert by_name[f"{two}_psnr"] == pytest.approx(by_name[f"{one}_psnr"], abs=2.0)
+    assert by_name[f"{one}_psnr"] > 15
+    assert all(picture.shape[-1] in (90, 96) for picture in verdict.rows[0])
+
+
+def test_validation_is_what_the_decoder_shows(pack: Path) -> None:
+    model = make_model(DEBUG).eval()
+    torch.nn.init.normal_(model.hallucinate.correction.weight, std=0.05)
+    opened = Pack.open(pack)
+    trial = trials_of(opened, 4)[0]
+    for sequential in (False, True):
+        stream, state = Stream(model, sequential=sequential), None
+        with torch.no_grad():
+            mesh = torch.from_numpy(trial.mesh)
+            reference = stream.prepare(planes(trial.picture), mesh)
+            state = stream.new_state()
+            meshes = torch.from_numpy(np.stack([frame.mesh for frame in trial.frames]))
+            scene = torch.from_numpy(
+                np.stack([frame.scene for frame in trial.frames if frame.scene is not None])
+            )
+            expected = stream.render([reference], meshes, scene, state)
+        made = render(renderer_of(model, sequential, torch.device("cpu"), 2), trial)
+        for picture, wanted in zip(made, expected, strict=True):
+            assert torch.allclose(planes(picture), wanted, atol=0.6 / 255)
+    plain = [render(renderer_of(model, how, torch.device("cpu"), 1), trial) for how in (False, True)]
+    assert any((a != b).any() for a, b in zip(*plain, strict=True))
+
+
+def test_events_are_written_and_a_resumed_run_hides_what_it_takes_again(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for done, steps in ((0, (1, 2, 3)), (1, (2, 3))):
+        board = Board(tmp_path, done)
+        for step in steps:
+            board.write(step, "train", [Value("loss", 10.0 * done + step)])
+        board.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1), (2, 12), (3, 13)]
 
 
 @pytest.mark.parametrize("part", ["generator", "restore"])
@@ -162,8 +216,10 @@ def test_a_frame_is_made_from_the_output_before_it(pack: Path, tmp_path: Path) -
     assert not torch.equal(made[1].picture, other[1].picture)
     alone = replace(DEBUG, sequential=False)
     task = make_task(alone, make_model(alone), [Pack.open(pack)], None)
-    outcome = task.outcome(task.network, task.dataset(STAGE)[0], STAGE)
-    assert torch.isfinite(outcome.made).all()
+    one = task.outcome(task.network, batch, STAGE).made
+    two = task.outcome(task.network, batch._replace(frames=(changed, batch.frames[1])), STAGE).made
+    assert not torch.equal(one[:, 0], two[:, 0])
+    assert torch.equal(one[:, 1], two[:, 1])
 
 
 def test_a_signal_ends_the_run_after_the_step(
@@ -237,6 +293,7 @@ def test_stages_follow_their_shares() -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in PRESETS.glob("*.toml")))
 def test_presets_are_read_and_written(name: str) -> None:
     config = load_config(name)
+    assert load_config(name.removesuffix(".toml")) == config
     assert parse_config(dump_config(config)) == config
     assert config.limits.seconds or config.limits.steps
 

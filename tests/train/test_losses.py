@@ -12,17 +12,14 @@ from facecodec.errors import ConfigError, ShapeError, WeightsError
 from facecodec.generator import load_topology
 from facecodec.metrics.identity import WEIGHTS as IDENTITY_WEIGHTS
 from facecodec.metrics.perceptual import INSTALL_LINE, Lpips, find_lpips_weights
+from facecodec.train.discriminator import Judgement, discriminator_hinge, feature_matching, generator_hinge
 from facecodec.train.identity import IdentityLoss
 from facecodec.train.losses import (
-    Judgement,
     LossTerms,
     LossWeights,
     PerceptualLoss,
     charbonnier,
-    discriminator_hinge,
-    feature_matching,
     flow_cost,
-    generator_hinge,
     mask_cost,
     mask_entropy,
     temporal_difference,
@@ -124,6 +121,17 @@ def test_half_precision_gives_the_same_value_and_direction(pair: tuple[Tensor, T
     assert rough_value == pytest.approx(value, rel=0.02)
     assert float(torch.cosine_similarity(slope, rough_slope, dim=0)) > 0.9
     assert float(rough_slope.norm() / slope.norm()) == pytest.approx(1, abs=0.1)
+
+
+@needs_lpips
+def test_vgg_sees_its_share_of_the_batch(pair: tuple[Tensor, Tensor]) -> None:
+    made, target = (torch.cat([picture, 1 - picture, picture]) for picture in pair)
+    target[1:] = 0
+    share = PerceptualLoss(1, torch.float32, vgg_share=0.3)
+    assert float(share.vgg(made, target)) == pytest.approx(float(share.vgg(*pair)))
+    assert float(PerceptualLoss(1, torch.float32).vgg(made, target)) > 1.5 * float(share.vgg(*pair))
+    with pytest.raises(ShapeError):
+        share.vgg(made, target[:1])
 
 
 @needs_lpips

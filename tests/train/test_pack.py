@@ -139,7 +139,6 @@ def test_pictures_come_back_as_rgb(tmp_path: Path) -> None:
 def test_tables_lead_from_frames_to_clips_runs_and_references(path: Path) -> None:
     pack = Pack.open(path)
     assert pack.frames_of_clip(0).tolist() == [0, 1, 2, 3, 4, 9, 10, 11, 12]
-    assert pack.frames_of_take(2).tolist() == [9, 10, 11, 12]
     assert list(pack.frames_of_run(1)) == [3, 4]
     assert pack.neighbours(3).tolist() == [0, 1, 2, 9, 10, 11, 12]
     assert pack.neighbours(5).tolist() == []
@@ -147,14 +146,6 @@ def test_tables_lead_from_frames_to_clips_runs_and_references(path: Path) -> Non
     assert pack.still(1).frame == 4
     assert pack.still(2).frame == 12
     assert pack.meshes([2, 12]).shape == (2, 478, 3)
-
-
-def test_frames_of_a_take_are_in_order_of_time(tmp_path: Path) -> None:
-    entry = take_entry(np.random.default_rng(0), (2, 2), 0, ())
-    swapped = TakeEntry(entry.take, entry.references, entry.runs[::-1], [])
-    write_pack(tmp_path / "p", [(Clip("c", "c"), swapped)])
-    pack = Pack.open(tmp_path / "p")
-    assert pack.frames_of_take(0).tolist() == [2, 3, 0, 1]
 
 
 def test_a_pack_goes_to_worker_processes(path: Path) -> None:

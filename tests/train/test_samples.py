@@ -17,12 +17,13 @@ from facecodec.errors import ConfigError
 from facecodec.generator import load_topology
 from facecodec.generator.embed import LABELS
 from facecodec.generator.warp import warp
-from facecodec.train.augment import ColourRange, draw_colours, draw_window, plain_colours, put_out, to_planes
+from facecodec.train.augment import ColourRange, draw_colours, draw_window, put_out, to_planes
 from facecodec.train.choice import patch_rows
 from facecodec.train.pack import Pack
 from facecodec.train.packing import FrameEntry, ReferenceEntry, StillEntry, TakeEntry, webp, write_pack
 from facecodec.train.records import Clip, Take
-from facecodec.train.samples import GeneratorSamples, RestoreSamples, SampleSettings, batches
+from facecodec.train.restore_task import RestoreSamples
+from facecodec.train.samples import GeneratorSamples, SampleSettings, batches
 from facecodec.types import F32Array, U8Array
 
 SIDE = 64
@@ -244,11 +245,10 @@ def test_windows_lie_inside_at_multiples_of_sixteen_and_often_on_the_mouth(pack:
         draw_window(rng, face(0), 64, 128)
 
 
-def test_plain_colours_change_nothing() -> None:
+def test_no_colour_range_changes_nothing() -> None:
     picture = np.arange(256, dtype=np.uint8).reshape(16, 16)[..., None].repeat(3, 2)
-    planes = to_planes(picture, plain_colours())
-    assert torch.equal((planes * 255).round().byte(), torch.from_numpy(picture).permute(2, 0, 1))
-    assert np.allclose(draw_colours(np.random.default_rng(0), NO_COLOUR), plain_colours(), atol=1e-6)
+    planes = to_planes(picture, draw_colours(np.random.default_rng(0), NO_COLOUR))
+    assert torch.allclose(planes * 255, torch.from_numpy(picture).permute(2, 0, 1).float(), atol=1e-3)
 
 
 def test_patches_show_the_target_and_are_left_out_at_random(pack: Pack) -> None:
@@ -288,9 +288,27 @@ def test_everybody_is_drawn(pack: Pack) -> None:
     assert 6 <= int((means > middle).sum()) <= 26
 
 
+def test_the_number_of_references_does_not_follow_the_person(pack: Pack) -> None:
+    data = samples(pack, batch=1, references=4, single=0.5, colour=NO_COLOUR, patches=False)
+    drawn = [data[n] for n in range(40)]
+    means = torch.stack([batch.targets.mean() for batch in drawn])
+    person = means > (means.min() + means.max()) / 2
+    several = torch.tensor([batch.references.pictures.shape[1] > 1 for batch in drawn])
+    for one in (several, ~several):
+        assert 0.1 < float(person[one].float().mean()) < 0.9
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("size", 100), ("window", 40), ("frames", 0), ("references", 5), ("batch", 0), ("original", 1.5)],
+    [
+        ("size", 100),
+        ("window", 40),
+        ("frames", 0),
+        ("references", 5),
+        ("batch", 0),
+        ("original", 1.5),
+        ("windows", 9),
+    ],
 )
 def test_settings_are_checked(field: str, value: float) -> None:
     with pytest.raises(ConfigError):
@@ -322,3 +340,5 @@ def test_restore_crops_show_one_place_before_and_after_coding(pack: Pack) -> Non
     assert all(same(a, b) for a, b in zip(batches(data, 1, 3), (data[1], data[2]), strict=True))
     with pytest.raises(ConfigError, match="crop"):
         RestoreSamples([pack], crop=0)
+    with pytest.raises(ConfigError, match="of 80 pixels"):
+        RestoreSamples([pack], crop=80)

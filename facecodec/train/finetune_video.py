@@ -1,4 +1,4 @@
-"""A person's own video as training data: coded as a stream would be, its end kept for judging."""
+"""Fitting to a video: it is coded as a stream would be, its end kept for judging."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from facecodec.train.packing import FrameEntry, TakeEntry, write_pack
 from facecodec.train.records import Clip
 from facecodec.train.takes import TakeSettings, make_take
 
-HELD_OUT = 0.3
+_HELD_OUT = 0.3
 """Share of the video, its end, that is never trained on."""
 _CHOICE = 0.1
 """Share before that by which the best state is chosen."""
@@ -93,7 +93,7 @@ def _split(video: Path, takes: list[TakeEntry], folder: Path) -> Parts:
     """Three packed data sets out of the takes, cut at two moments."""
     times = [frame.pts for take in takes for run in take.runs for frame in run]
     first, span = min(times), max(times) - min(times) + 1
-    shares = (0.0, 1 - HELD_OUT - _CHOICE, 1 - HELD_OUT, 1.0)
+    shares = (0.0, 1 - _HELD_OUT - _CHOICE, 1 - _HELD_OUT, 1.0)
     bounds = pairwise(first + span * share for share in shares)
     packs = []
     for (low, high), name, fewest in zip(bounds, ("training", "choice", "held_out"), _FEWEST, strict=True):

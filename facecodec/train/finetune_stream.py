@@ -1,4 +1,4 @@
-"""The reference pictures of a stream as training data: against each other, and against bent copies of each.
+"""Fitting to a stream: its reference pictures against each other, and against bent copies of each.
 
 A bent copy shows the face in another attitude and expression, as far as a warp can; the network has it as
 reference picture and is to give the true one back.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
@@ -19,15 +18,17 @@ from torch.utils.data import Dataset
 from facecodec.api.probe import walk
 from facecodec.container.fcv import FcvReader
 from facecodec.errors import BitstreamError
-from facecodec.generator.adaptive import SIZE_MULTIPLE, AdaptiveGenerator
+from facecodec.generator.adaptive import AdaptiveGenerator
 from facecodec.generator.model import WarpGenerator
+from facecodec.generator.render import to_pixels
 from facecodec.motion.face import FaceMotion
 from facecodec.motion_decoder import MotionDecoder
 from facecodec.refpic.buffer import Reference
-from facecodec.train.augment import ColourRange, draw_colours, draw_window, plain_colours, to_planes
+from facecodec.train.augment import ColourRange, draw_colours, draw_window, resized, to_planes
 from facecodec.train.collate import Sample, TrainingBatch, collate
 from facecodec.train.geometry import Geometry, View
-from facecodec.train.trials import Shown, Trial
+from facecodec.train.restore_task import restored
+from facecodec.train.validate import Shown, Trial, planes
 from facecodec.types import CropTransform, F32Array, U8Array
 
 _POSE = np.array([0.02, 0.02, 0.05, 0.08, 0.12, 0.18])
@@ -71,23 +72,8 @@ def read_stills(stream: Path, model: AdaptiveGenerator) -> list[Still]:
     if not found:
         raise BitstreamError(f"{stream}: no reference picture can be read")
     return [
-        Still(r.picture, _cleaned(r.picture, model), np.asarray(r.mesh, np.float32), r.crop) for r in found
+        Still(r.picture, restored(r.picture, model), np.asarray(r.mesh, np.float32), r.crop) for r in found
     ]
-
-
-@torch.no_grad()
-def _cleaned(picture: U8Array, model: AdaptiveGenerator) -> U8Array:
-    """A picture after the post filter."""
-    side = len(picture)
-    fitting = _resized(picture, -(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE)
-    planes = to_planes(fitting, plain_colours()).to(next(model.parameters()).device)
-    return _resized(_bytes_of(model.restorer(planes[None])[0]), side)
-
-
-def _bytes_of(planes: Tensor) -> U8Array:
-    """[3, H, W] in [0, 1] to [H, W, 3] uint8."""
-    rounded = planes.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return np.asarray(rounded.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def bent(picture: Tensor, mesh: F32Array, rng: np.random.Generator) -> tuple[Tensor, F32Array]:
@@ -167,7 +153,7 @@ class SelfPairs(Dataset[TrainingBatch]):
         )
 
     def _planes(self, picture: U8Array, colours: F32Array) -> Tensor:
-        return to_planes(_resized(picture, self._size), colours)
+        return to_planes(resized(picture, self._size), colours)
 
 
 def bent_trials(stills: list[Still], count: int, seed: int) -> list[Trial]:
@@ -176,8 +162,10 @@ def bent_trials(stills: list[Still], count: int, seed: int) -> list[Trial]:
     trials = []
     for number in range(count):
         still = stills[number % len(stills)]
-        planes, mesh = bent(to_planes(still.picture, plain_colours()), still.mesh, rng)
-        trials.append(Trial(_bytes_of(planes), mesh, [Shown(still.clean, still.mesh, None)]))
+        copy, mesh = bent(planes(still.picture), still.mesh, rng)
+        trials.append(
+            Trial(to_pixels(copy[None], len(still.picture))[0], mesh, [Shown(still.clean, still.mesh, None)])
+        )
     return trials
 
 
@@ -189,11 +177,3 @@ def real_trials(stills: list[Still], target: Still) -> list[Trial]:
         for still in stills
         if still is not target and still.crop == target.crop
     ]
-
-
-def _resized(picture: U8Array, size: int) -> U8Array:
-    side = len(picture)
-    if side == size:
-        return picture
-    way = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(picture, (size, size), interpolation=way), np.uint8)
