@@ -1,8 +1,9 @@
 """Write the figures of README.md from stored results.
 
-    python bench/readme.py bench/results/table_test.json bench/results/speed.json
+    python bench/readme.py
 
-Everything between the markers ``<!-- figures:begin -->`` and ``<!-- figures:end -->`` is replaced.
+Reads ``table_test.json`` (of ``table.py``), ``generators_test.json`` and ``speed.json``; the last two may be
+absent. Everything between the markers ``<!-- figures:begin -->`` and ``<!-- figures:end -->`` is replaced.
 """
 
 from __future__ import annotations
@@ -11,37 +12,71 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from report import cell, markdown_table
+from bars import lost, mean_of
+from report import cell, markdown_table, mean
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 _METHODS = ("facecodec", "still", "x264")
-_QUALITY = (
-    ("psnr", "PSNR, dB", 2),
-    ("ssim_rgb", "SSIM", 3),
-    ("lpips", "LPIPS-alex", 3),
-    ("landmark_px", "landmark distance, px", 2),
-    ("eyes", "eye openness", 2),
-    ("mouth", "mouth openness", 2),
-    ("temporal", "temporal error", 2),
+_TITLES = {
+    "psnr": ("PSNR, dB", 2),
+    "ssim_rgb": ("SSIM", 3),
+    "lpips": ("LPIPS-alex", 3),
+    "lpips_eyes": ("LPIPS-alex around the eyes", 3),
+    "lpips_mouth": ("LPIPS-alex around the mouth", 3),
+    "lpips_vgg": ("LPIPS-vgg", 3),
+    "dists": ("DISTS", 3),
+    "identity": ("identity", 3),
+    "landmark_px": ("landmark distance, px", 2),
+    "eyes": ("eye openness", 2),
+    "mouth": ("mouth openness", 2),
+    "temporal": ("temporal error", 2),
+}
+"""Measures: what README calls them, and digits."""
+_METHOD_MEASURES = ("psnr", "ssim_rgb", "lpips", "landmark_px", "eyes", "mouth", "temporal")
+_GENERATOR_MEASURES = (
+    *("lpips", "lpips_eyes", "lpips_mouth", "landmark_px", "eyes", "mouth", "psnr", "ssim_rgb"),
+    *("dists", "lpips_vgg", "identity", "temporal"),
 )
-
-
-def _mean(clips: list[dict[str, Any]], method: str, key: str) -> float | None:
-    values = [clip[method][key] for clip in clips if clip.get(method, {}).get(key) is not None]
-    return fmean(values) if values else None
+_BASELINE, _STILL = "warp-0", "still"
 
 
 def means_table(clips: list[dict[str, Any]]) -> str:
     """Rate and quality of each method, mean over clips."""
-    head = ["", "kbit/s", *(title for _, title, _ in _QUALITY)]
+    head = ["", "kbit/s", *(_TITLES[measure][0] for measure in _METHOD_MEASURES)]
     rows = []
     for method in _METHODS:
-        kbps = cell(_mean(clips, method, "kbps"), 2)
-        rows.append([method, kbps, *(cell(_mean(clips, method, key), n) for key, _, n in _QUALITY)])
+        row = [method]
+        for key, digits in (("kbps", 2), *((m, _TITLES[m][1]) for m in _METHOD_MEASURES)):
+            row.append(cell(mean([clip.get(method, {}).get(key) for clip in clips]), digits))
+        rows.append(row)
     return markdown_table(head, rows)
+
+
+def generators_table(result: dict[str, Any]) -> str:
+    """Means of each generator over the clips, a line for each measure; ``still`` is in the other table."""
+    clips = [clip for clip in result["clips"] if "variants" in clip]
+    names = [variant["name"] for variant in result["variants"] if variant["name"] != _STILL]
+    rows = []
+    for measure in _GENERATOR_MEASURES:
+        title, digits = _TITLES[measure]
+        rows.append([title, *(cell(mean_of(clips, name, measure), digits) for name in names)])
+    worse = [str(len(lost(clips, name, _BASELINE))) if name != _BASELINE else "-" for name in names]
+    took = [mean([clip["variants"].get(name, {}).get("decode_ms") for clip in clips]) for name in names]
+    rows.append([f"clips of {len(clips)} with more LPIPS-alex than {_BASELINE}", *worse])
+    rows.append(["decoder, ms a frame", *(cell(ms, 0) for ms in took)])
+    return markdown_table(["", *names], rows)
+
+
+def generators_text(result: dict[str, Any]) -> str:
+    """What the table of generators shows."""
+    made = [f"`{v['name']}` is {v['name']}-{v['weights']}" for v in result["variants"] if v["weights"]]
+    return (
+        f"Generators on the same streams ({'; '.join(made)}); identity is the cosine of SFace's embeddings "
+        "with the source's; milliseconds are a core's own time, set-up and reading of the file included. "
+        f"Commit {result['facts']['commit']}."
+    )
 
 
 def clips_table(clips: list[dict[str, Any]]) -> str:
@@ -71,49 +106,58 @@ def speed_table(speed: dict[str, Any]) -> str:
     return markdown_table(["", "stage", "median ms a call", "95 % ms"], rows)
 
 
-def figures(table: dict[str, Any], speed: dict[str, Any] | None) -> str:
+def figures(table: dict[str, Any], speed: dict[str, Any] | None, generators: dict[str, Any] | None) -> str:
     """The whole section."""
     clips, facts, settings = table["clips"], table["facts"], table["settings"]
     frames = settings["frames"] or "all"
     text = [
         f"{len(clips)} clips of split `{settings['split']}`, first {frames} frames of each, coded at 256x256 "
-        "with default settings and no sound; every byte of the `.fcv` counts. `still` repeats the decoded "
+        f"with default settings and no sound, decoded with {settings.get('generator', _BASELINE)}; every "
+        "byte of the `.fcv` counts. `still` repeats the decoded "
         "reference picture, x264 (veryslow, B-frames, best of three resolutions) is at the rate nearest to "
         "facecodec's that it reaches. Openness is the correlation over time with the source's. "
         "Landmark distance and "
         "openness leave out what the tracker sees no face in, which flatters x264. How each "
         f"figure is measured: [bench/README.md](bench/README.md). Commit {facts['commit']}.",
         means_table(clips),
+        *((generators_text(generators), generators_table(generators)) if generators else ()),
         "kbit/s by part, bits of motion a frame, error of the coded points, PSNR and LPIPS:",
         clips_table(clips),
     ]
     if speed is not None:
         where = speed["facts"]
+        made = speed["decode"].get("generator", _BASELINE)
         rates = ", ".join(f"{way} {speed[way]['fps']:.0f} fps" for way in ("encode", "decode"))
         text += [
             f"Speed on {where['cores']} cores ({where['cpu']}, no GPU), 640x360 source coded at 256x256: "
-            f"{rates} (decode before writing the video). Motion, scene, code, entropy and generator take "
-            "groups of 16 frames a call.",
+            f"{rates} (decode with {made}, before writing the video). Motion, scene, code, entropy and "
+            "generator take groups of 16 frames a call.",
             speed_table(speed),
         ]
     return "\n\n".join(part.strip() for part in text)
 
 
+def _read(path: Path) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("table", type=Path, help="result of table.py")
-    parser.add_argument("speed", type=Path, nargs="?", help="result of speed.py")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder")
     parser.add_argument("--readme", type=Path, default=Path(__file__).parents[1] / "README.md")
     args = parser.parse_args(argv)
-    table = json.loads(args.table.read_text(encoding="utf-8"))
-    speed = json.loads(args.speed.read_text(encoding="utf-8")) if args.speed else None
+    table = json.loads((args.results / "table_test.json").read_text(encoding="utf-8"))
+    speed, generators = (_read(args.results / name) for name in ("speed.json", "generators_test.json"))
     text = args.readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         print(f"{args.readme}: needs one {BEGIN} and one {END}", file=sys.stderr)
         return 2
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    args.readme.write_text(f"{before}{BEGIN}\n{figures(table, speed)}\n{END}{after}", encoding="utf-8")
+    args.readme.write_text(
+        f"{before}{BEGIN}\n{figures(table, speed, generators)}\n{END}{after}", encoding="utf-8"
+    )
     return 0
 
 

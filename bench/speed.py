@@ -49,6 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--view", choices=("frame", "crop"), default="crop", help="default: crop")
     parser.add_argument("--size", type=int, choices=(256, 512), default=256, help="default: 256")
     parser.add_argument("--lookahead", type=int, default=EncoderConfig().lookahead, help="0 is a call")
+    parser.add_argument("--generator", default="auto", help="auto, warp-0, lite or base (default: auto)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--threads", type=int, default=0, help="0: what the machine has")
     parser.add_argument("--batch", type=int, default=SpeedConfig().batch)
@@ -118,7 +119,7 @@ def time_encoder(args: argparse.Namespace, on_frame: Any) -> tuple[list[Packet],
 def time_decoder(packets: list[Packet], args: argparse.Namespace, on_frame: Any) -> dict[str, Any]:
     """Decode packets; the timings, nothing written."""
     speed = SpeedConfig(device=args.device, threads=args.threads, batch=args.batch)
-    decoder = Decoder(DecoderConfig(speed=speed))
+    decoder = Decoder(DecoderConfig(generator=args.generator, speed=speed))
     count = 0
     first_s = None
     began = time.perf_counter()
@@ -132,6 +133,7 @@ def time_decoder(packets: list[Packet], args: argparse.Namespace, on_frame: Any)
         on_frame()
     total = time.perf_counter() - began
     return {
+        "generator": decoder.generator,
         "frames": count,
         "total_s": total,
         "fps": count / total,

@@ -13,7 +13,6 @@ from clips import Clip, duration_of
 
 import facecodec
 from facecodec import EncoderConfig, SpeedConfig
-from facecodec.weights import registry
 
 _PACKAGE = Path(facecodec.__file__).parent
 _DATA_SUFFIXES = (".npz", ".json", ".task")
@@ -104,17 +103,3 @@ def coded_stream(clip: Clip, config: EncoderConfig, frames: int, folder: Path) -
         )
         part.replace(stream)
     return stream
-
-
-def weights_id(generator: str, weights: Path | None) -> str:
-    """Id of the weights that a generator's name stands for now; empty where it has none.
-
-    Args:
-        generator: ``warp-0``, ``lite``, ``base`` or ``auto`` with ``weights``.
-        weights: a file, or None for the installed one.
-
-    Raises:
-        WeightsError: the file is absent or damaged.
-    """
-    path = registry.find_profile(generator) if weights is None else weights
-    return registry.file_id(path).hex() if path is not None else ""

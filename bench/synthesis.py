@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from clips import F32Array, U8Array
 from torch import Tensor
 
 from facecodec.api.probe import walk
 from facecodec.bitstream.mesh import encode_mesh
 from facecodec.container.fcv import FcvReader
-from facecodec.decoder import DecodedMotion, MotionDecoder
 from facecodec.errors import ConfigError, MediaError
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.patches import region_patches
+from facecodec.generator.render import to_pixels, to_planes, to_tensor
 from facecodec.generator.select import LoadedGenerator
 from facecodec.generator.topology import LEFT_EYE, LEFT_IRIS, OUTER_LIPS, RIGHT_EYE, RIGHT_IRIS
 from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
+from facecodec.motion_decoder import DecodedMotion, MotionDecoder
 from facecodec.refpic.buffer import Reference
 from facecodec.refpic.intra import decode_still, encode_still
 
@@ -192,9 +192,8 @@ class ExtraDecoder:
         return time.process_time() if self._device.type == "cpu" else time.perf_counter()
 
     def _prepare(self, picture: U8Array, mesh: np.ndarray) -> Any:
-        planes = torch.from_numpy(picture).to(self._device).permute(2, 0, 1).float() / 255
-        side = -(-len(picture) // self._multiple) * self._multiple
-        return self._model.prepare(_resized(planes[None], side)[0], _tensor(mesh, self._device))
+        planes = to_planes(picture, self._multiple, self._device)
+        return self._model.prepare(planes, to_tensor(mesh, self._device))
 
     def _coded(self, row: int) -> tuple[U8Array, F32Array, int]:
         """A source frame as a reference picture would show it, its mesh, and their bytes."""
@@ -236,13 +235,11 @@ class ExtraDecoder:
     def _show(
         self, references: list[Any], group: DecodedMotion, palettes: list[_Palette] | None, state: Any
     ) -> U8Array:
-        mesh = _tensor(group.meshes, self._device)
-        scene = None if group.scene is None else _tensor(group.scene, self._device)
+        mesh = to_tensor(group.meshes, self._device)
+        scene = None if group.scene is None else to_tensor(group.scene, self._device)
         patches = None if palettes is None else self._patches(references, palettes, group.meshes)
         pictures = self._model.render(references, mesh, scene, state, patches)
-        pictures = _resized(pictures, self._source.shape[1])
-        whole = (pictures * 255).round_().to(torch.uint8).permute(0, 2, 3, 1)
-        return np.asarray(whole.cpu().numpy())
+        return to_pixels(pictures, self._source.shape[1])
 
     def _patches(self, references: list[Any], palettes: list[_Palette], meshes: np.ndarray) -> Tensor:
         """For each frame the patches whose shapes are nearest; none where the reference's is nearer."""
@@ -254,7 +251,7 @@ class ExtraDecoder:
                 away = np.linalg.norm(palette.shapes - shapes(mesh[None], points), axis=1)
                 best = int(away.argmin())
                 sources.append(palette.sources[best - 1] if best else None)
-            out.append(region_patches(self._warp, sources, _tensor(mesh, self._device)[None], side))
+            out.append(region_patches(self._warp, sources, to_tensor(mesh, self._device)[None], side))
         return torch.cat(out)
 
 
@@ -271,13 +268,3 @@ def _spans(stream: Path, frames: int) -> list[_Span]:
             spans.setdefault(id(reference), _Span(reference, [])).groups.append((at, item))
             at += len(item.pts)
     return list(spans.values())
-
-
-def _resized(pictures: Tensor, size: int) -> Tensor:
-    if pictures.shape[-1] == size:
-        return pictures
-    return functional.interpolate(pictures, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def _tensor(values: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.asarray(values, np.float32)).to(device)

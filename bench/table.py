@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from rich.progress import Progress, TaskID
 
 import facecodec
 from facecodec import DecoderConfig, EncoderConfig, FacecodecError, SpeedConfig
+from facecodec.generator.select import load_generator, pick_device
 
 METHODS = ("facecodec", "still", "x264")
 PARTS = ("reference", "backdrop", "face", "scene", "header", "index", "audio")
@@ -84,11 +86,22 @@ def encoder_config(args: argparse.Namespace) -> EncoderConfig:
     )
 
 
+@lru_cache(maxsize=4)
+def generator_name(asked: str) -> str:
+    """Name of the generator that ``--generator`` stands for here, with the id of its weights.
+
+    Raises:
+        ConfigError: there is no such generator.
+        WeightsError: its weights are absent or damaged.
+    """
+    return load_generator(asked, pick_device("auto")).name
+
+
 def cache_key(args: argparse.Namespace, clip: Clip, networks: Sequence[str]) -> str:
     """What a clip's result depends on, as a short digest."""
     stat = clip.path.stat()
     parts = [SCHEMA, code_digest(), clip.name, stat.st_size, repr(encoder_config(args)), args.frames]
-    parts += [repr(args.sampling), list(networks), args.generator, args.no_x264]
+    parts += [repr(args.sampling), list(networks), generator_name(args.generator), args.no_x264]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -107,7 +120,8 @@ def code_clip(clip: Clip, args: argparse.Namespace, folder: Path) -> tuple[Coded
         clip.path, stream, config, speed, duration_s=duration_of(clip.path, args.frames), stats=stats
     )
     began = time.perf_counter()
-    coded = load_coded(clip.path, stream, config=DecoderConfig(view="crop", generator=args.generator))
+    decoder = DecoderConfig(view="crop", generator=args.generator, speed=speed)
+    coded = load_coded(clip.path, stream, config=decoder)
     decode_s = time.perf_counter() - began
     seconds = len(coded.source) / coded.fps
     size = stream.stat().st_size
@@ -211,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
     try:
         config = encoder_config(args)
-        DecoderConfig(generator=args.generator)
+        generator = generator_name(args.generator)
         clips = read_manifest(args.data, args.manifest, args.split, args.clip)
     except FacecodecError as err:
         console.print(f"[red]{err}[/]")
@@ -244,7 +258,7 @@ def main(argv: list[str] | None = None) -> int:
             "split": args.split,
             "frames": args.frames,
             "config": repr(config),
-            "generator": args.generator,
+            "generator": generator,
             "lpips_every": args.lpips_every,
             "deep_every": args.deep_every,
         }

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from clips import CodedClip, U8Array, load_coded, track_clip
 from evaluate import Judge, Networks, Quality, Sampling, available, load_networks
-from streams import LEARNED_MODULES, TUNING_MODULES, WARP_MODULES, import_digest, key_of, weights_id
+from streams import LEARNED_MODULES, TUNING_MODULES, WARP_MODULES, import_digest, key_of
 from synthesis import ExtraDecoder, Extras
 
 from facecodec import DecoderConfig, EncoderConfig, SpeedConfig, api
@@ -61,10 +61,10 @@ class Variant:
         """
         if not self.learned:
             return ""
-        found = weights_id(self.generator, self.weights)
-        if not found:
+        path = self.weights or registry.find_profile(self.generator)
+        if path is None:
             raise WeightsError(f"no weights of generator {self.generator} are installed")
-        return found
+        return registry.file_id(path).hex()
 
     def key(self) -> str:
         """Digest of what the pictures depend on besides the stream. Raises as :meth:`weights_id`."""
@@ -190,7 +190,6 @@ class ClipBench:
         self._source, self._stream, self._settings = source, stream, settings
         self._coded: CodedClip | None = None
         self._judge: Judge | None = None
-        self._warp_ms = 0.0
 
     @property
     def coded(self) -> CodedClip:
@@ -201,9 +200,7 @@ class ClipBench:
         """
         if self._coded is None:
             config = self._decoder(Variant(BASELINE, BASELINE))
-            began = self._now()
             self._coded = load_coded(self._source, self._stream, self._settings.frames, config)
-            self._warp_ms = (self._now() - began) * 1000 / len(self._coded.source)
         return self._coded
 
     @property
@@ -223,8 +220,6 @@ class ClipBench:
         """
         if variant.generator == STILL:
             return Decoded(self.coded.still, 0.0)
-        if variant.generator == BASELINE:
-            return Decoded(self.coded.decoded, self._warp_ms)
         count = len(self.coded.source)
         if variant.finetune:
             variant = replace(variant, weights=self._fitted(variant), generator="auto", finetune=0)

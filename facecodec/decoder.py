@@ -14,7 +14,6 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from facecodec.bitstream import (
     BackdropUnit,
@@ -27,9 +26,9 @@ from facecodec.bitstream import (
 )
 from facecodec.composite import Paster, PoissonPaster
 from facecodec.config import DecoderConfig
-from facecodec.errors import BitstreamError, ConfigError
+from facecodec.errors import BitstreamError
 from facecodec.generator.render import StreamRenderer
-from facecodec.generator.select import LoadedGenerator, load_generator
+from facecodec.generator.select import LoadedGenerator, load_generator, pick_device
 from facecodec.motion_decoder import DecodedMotion, MotionDecoder
 from facecodec.refpic.intra import decode_still
 from facecodec.types import Frame, Packet, PacketKind, U8Array
@@ -65,7 +64,7 @@ class Decoder:
         self.timings: dict[str, list[float]] = {}
         self.held_frames = 0
         self.position: int | None = None
-        self._device = _device(self.config.speed.device)
+        self._device = pick_device(self.config.speed.device)
         self._generator: LoadedGenerator | None = None
         self._renderer: StreamRenderer | None = None
         self._motion: MotionDecoder | None = None
@@ -159,6 +158,7 @@ class Decoder:
         self._renderer = StreamRenderer(generator, self._device, self.config.speed.threads)
         self._generator, self.header, self._motion = generator, header, MotionDecoder(header)
         self._backdrops, self._pasters, self._pasting = {}, {}, None
+        self.needs_keyframe, self.position = False, None
 
     def _running(self) -> MotionDecoder:
         if self._motion is None:
@@ -240,11 +240,3 @@ class Decoder:
         start = time.perf_counter()
         yield
         self.timings.setdefault(stage, []).append(time.perf_counter() - start)
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device", name, "cpu or auto: this machine has no CUDA device")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from facecodec.api.report import OnProgress, Progress, single_threaded, writing
 from facecodec.api.subjects import DriverTrack, Portrait, read_portrait, track_driver
@@ -18,7 +17,7 @@ from facecodec.composite import Paster
 from facecodec.config import SpeedConfig
 from facecodec.errors import ConfigError, MediaError
 from facecodec.generator.render import StreamRenderer
-from facecodec.generator.select import load_generator
+from facecodec.generator.select import load_generator, pick_device
 from facecodec.media.audio import OpusReader, read_opus
 from facecodec.media.writer import CONTAINERS, VideoWriter, synthetic_mark
 from facecodec.motion.retarget import Retargeter, find_match
@@ -143,7 +142,7 @@ def drive_file(
     config = config or DriveConfig()
     begun = time.perf_counter()
     _check_target(Path(dst), overwrite)
-    device = _device(config.speed.device)
+    device = pick_device(config.speed.device)
     loaded = load_generator(config.generator, device, config.weights)
     portrait = reference if isinstance(reference, Portrait) else read_portrait(reference)
     if not isinstance(driver, DriverTrack):
@@ -273,11 +272,3 @@ def _roomier(crop: CropTransform, width: int, height: int, size: int) -> CropTra
     if even <= size:
         return CropTransform(x, y, even, even)
     return CropTransform(x, y, side, size)
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device", name, "cpu or auto: this machine has no CUDA device")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal, cast
 
 import typer
@@ -29,10 +33,9 @@ from facecodec.errors import (
     MissingReferenceError,
     WeightsError,
 )
-from facecodec.weights.registry import file_id
 
 EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_MEDIA, EXIT_BITSTREAM, EXIT_WEIGHTS = range(6)
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, EXIT_USAGE),
@@ -92,6 +95,11 @@ def encode(
     debug: opt.Debug = False,
 ) -> None:
     """Encode a video of one face into a facecodec file."""
+    model_id = None
+    if weights is not None:
+        from facecodec.generator.select import check_weights
+
+        model_id = check_weights(weights).model_id
     config = EncoderConfig(
         size=cast(Literal[256, 512], size),
         view=view,
@@ -101,7 +109,7 @@ def encode(
         intra_period=intra_period,
         tracker=tracker,
         audio_bps=opt.audio_bps(audio),
-        model_id=None if weights is None else file_id(weights),
+        model_id=model_id,
     )
     speed = SpeedConfig(device=device, threads=threads)
     opt.check_duration(duration)
@@ -113,7 +121,7 @@ def encode(
     ):
         from facecodec.api import encode_file
 
-        with report.progress_bar("encoding") as show:
+        with report.progress_bars("encoding") as (show,):
             done = encode_file(
                 inp,
                 out,
@@ -126,8 +134,7 @@ def encode(
             )
     typer.echo(report.encode_summary(dst, done), err=True)
     if done.damage:
-        _complain(f"{src}: {done.damage}; what could be read was encoded")
-        raise typer.Exit(EXIT_MEDIA)
+        raise MediaError(src, f"{done.damage}; what could be read was encoded")
 
 
 @app.command()
@@ -167,7 +174,7 @@ def decode(
     ):
         from facecodec.api import decode_file
 
-        with report.progress_bar("decoding") as show:
+        with report.progress_bars("decoding") as (show,):
             done = decode_file(
                 inp,
                 out,
@@ -211,6 +218,7 @@ def demo(
     clip: Annotated[
         Path | None, typer.Option(metavar="IN", help="Another clip than the sample of the repository.")
     ] = None,
+    generator: opt.GeneratorName = opt.DECODER.generator,
     duration: opt.Duration = None,
     device: opt.Device = opt.SPEED.device,
     threads: opt.Threads = opt.SPEED.threads,
@@ -223,7 +231,8 @@ def demo(
     opt.check_duration(duration)
     from facecodec.cli.demo import run_demo
 
-    run_demo(clip, out, duration, SpeedConfig(device=device, threads=threads))
+    speed = SpeedConfig(device=device, threads=threads)
+    run_demo(clip, out, duration, DecoderConfig(generator=generator, speed=speed))
 
 
 app.command()(drive)
@@ -244,7 +253,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
     try:
-        result = app(args=args, prog_name="facecodec", standalone_mode=False)
+        with _sigterm_as_exit():
+            result = app(args=args, prog_name="facecodec", standalone_mode=False)
+    except _Terminated:
+        _complain("terminated")
+        return EXIT_TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         result = EXIT_INTERRUPTED
     except Exception as err:  # the last line of defence: every exception becomes a message and a code
@@ -254,6 +267,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result == EXIT_INTERRUPTED:  # typer's own answer to Ctrl-C
         _complain("interrupted")
     return result if isinstance(result, int) else EXIT_OK
+
+
+class _Terminated(SystemExit):
+    """SIGTERM came. Ends worker processes, which inherit the handler, without a traceback."""
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Let SIGTERM end the block like an exception, so that temporary files are removed.
+
+    A second one ends the process at once. What the caller has set for SIGTERM stays as it is.
+    """
+    usual = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise _Terminated(EXIT_TERMINATED)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _explain(err: Exception) -> int:

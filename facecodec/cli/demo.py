@@ -12,7 +12,7 @@ from rich.console import Console
 import facecodec
 from facecodec.api import decode_file, encode_file
 from facecodec.cli import report
-from facecodec.config import DecoderConfig, EncoderConfig, SpeedConfig
+from facecodec.config import DecoderConfig, EncoderConfig
 from facecodec.errors import MediaError
 from facecodec.media import VideoReader, VideoWriter, synthetic_mark
 from facecodec.types import Frame, U8Array
@@ -35,14 +35,14 @@ def find_sample() -> Path:
     return path
 
 
-def run_demo(clip: Path | None, folder: Path, duration_s: float | None, speed: SpeedConfig) -> None:
+def run_demo(clip: Path | None, folder: Path, duration_s: float | None, config: DecoderConfig) -> None:
     """Make ``<clip>.fcv``, ``<clip>.mp4`` and ``side_by_side.mp4`` in ``folder`` and show the rates.
 
     Args:
         clip: source video; None takes the sample.
         folder: where the results go; made if absent.
         duration_s: seconds of the clip to take; None takes all.
-        speed: device and threads.
+        config: of the decoder; its device and threads are the encoder's too.
 
     Raises:
         FacecodecError: whatever encoding or decoding raises.
@@ -53,18 +53,18 @@ def run_demo(clip: Path | None, folder: Path, duration_s: float | None, speed: S
     if decoded.exists() and source.exists() and decoded.samefile(source):
         raise MediaError(decoded, "is the demo's own input; choose another --out")
     both = folder / "side_by_side.mp4"
-    with report.progress_bar("encoding") as show:
+    with report.progress_bars("encoding") as (show,):
         coded = encode_file(
             source,
             stream,
             EncoderConfig(),
-            speed,
+            config.speed,
             overwrite=True,
             duration_s=duration_s,
             on_progress=show,
         )
-    with report.progress_bar("decoding") as show:
-        made = decode_file(stream, decoded, DecoderConfig(speed=speed), overwrite=True, on_progress=show)
+    with report.progress_bars("decoding") as (show,):
+        made = decode_file(stream, decoded, config, overwrite=True, on_progress=show)
     rate = report.kbps(coded.bytes, coded.seconds)
     labels = ("source", f"facecodec {rate:.1f} kbit/s")
     side_by_side(source, decoded, both, labels, generator=made.generator)
@@ -75,6 +75,7 @@ def run_demo(clip: Path | None, folder: Path, duration_s: float | None, speed: S
     )
     for what, path in (("source", source), ("stream", stream), ("decoded", decoded), ("side by side", both)):
         console.print(f"{what:>12}  {path} ({path.stat().st_size} bytes)", soft_wrap=True, highlight=False)
+    console.print(f"{'generator':>12}  {made.generator}", highlight=False)
 
 
 def side_by_side(left: Path, right: Path, out: Path, labels: tuple[str, str], *, generator: str) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, cast
+from typing import Annotated, Literal, cast
 
 import typer
 
 from facecodec.cli import options as opt
+from facecodec.cli import report
 from facecodec.cli.paths import input_file, output_file, refuse_same
 from facecodec.config import SpeedConfig
 from facecodec.errors import MediaError
-
-if TYPE_CHECKING:
-    from facecodec.api import Progress
 
 Picture = Annotated[str, typer.Argument(metavar="REF.png", help="Picture of the person who is to be shown.")]
 Driver = Annotated[str, typer.Argument(metavar="DRIVER.mp4", help="Video of the person who moves.")]
@@ -25,13 +21,6 @@ View = Annotated[
     Literal["frame", "crop"],
     typer.Option(help="frame: the whole picture; crop: the face's surroundings alone."),
 ]
-
-
-class _Bars(NamedTuple):
-    """Functions to call with each ``Progress``."""
-
-    tracking: Callable[[Progress], None]
-    making: Callable[[Progress], None]
 
 
 def drive(
@@ -72,7 +61,7 @@ def drive(
             view=view,
             speed=speed,
         )
-        with _bars() as bars:
+        with report.progress_bars("tracking", "driving") as (track, make):
             done = drive_file(
                 picture,
                 video,
@@ -81,8 +70,8 @@ def drive(
                 start_s=start,
                 duration_s=duration,
                 crf=crf,
-                on_tracking=bars.tracking,
-                on_progress=bars.making,
+                on_tracking=track,
+                on_progress=make,
             )
     held = f", {done.held_frames} without a face" if done.held_frames else ""
     typer.echo(
@@ -92,24 +81,3 @@ def drive(
     )
     if done.damage:
         raise MediaError(driver, f"{done.damage}; what could be read was used")
-
-
-@contextmanager
-def _bars() -> Iterator[_Bars]:
-    """Draw two bars on standard error while the block runs; draw nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tracking, making = bar.add_task("tracking", total=None), bar.add_task("driving", total=None)
-
-        def track(progress: Progress) -> None:
-            bar.update(tracking, completed=progress.frames_done, total=progress.frames_total)
-
-        def make(progress: Progress) -> None:
-            bar.update(making, completed=progress.frames_done, total=progress.frames_total)
-
-        yield _Bars(track, make)

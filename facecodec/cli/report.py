@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,8 +11,6 @@ if TYPE_CHECKING:
 
     from facecodec.api import DecodeReport, EncodeReport, Progress, StreamInfo
 
-SECTIONS = ("reference", "backdrop", "face", "scene", "audio", "header", "index")
-
 
 def kbps(size: int, seconds: float) -> float:
     """Kilobits a second of ``size`` bytes over ``seconds``; 0 for no time at all."""
@@ -21,17 +18,17 @@ def kbps(size: int, seconds: float) -> float:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[Progress], None]]:
-    """Draw a bar on standard error while the block runs; draw nothing where that is no terminal.
+def progress_bars(*labels: str) -> Iterator[list[Callable[[Progress], None]]]:
+    """Draw bars on standard error while the block runs; draw nothing where that is no terminal.
 
     Args:
-        what: label of the bar.
+        labels: one for each bar, in the order of the work.
 
     Yields:
-        The function to call with each ``Progress``.
+        For each bar the function to call with every ``Progress``.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
@@ -43,20 +40,24 @@ def progress_bar(what: str) -> Iterator[Callable[[Progress], None]]:
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, speed="")
-        begin = time.monotonic()
 
-        def show(progress: Progress) -> None:
-            fps = progress.frames_done / max(time.monotonic() - begin, 1e-6)
-            rate = kbps(progress.bytes_done, progress.seconds_done)
-            bar.update(
-                task,
-                completed=progress.frames_done,
-                total=progress.frames_total,
-                speed=f"{fps:.1f} fps  {rate:.2f} kbit/s",
-            )
+        def showing(task: TaskID) -> Callable[[Progress], None]:
+            def show(progress: Progress) -> None:
+                bar.start_task(task)
+                fps = progress.frames_done / max(bar.tasks[task].elapsed or 0.0, 1e-6)
+                rate = kbps(progress.bytes_done, progress.seconds_done)
+                bar.update(
+                    task,
+                    completed=progress.frames_done,
+                    total=progress.frames_total,
+                    speed=f"{fps:.1f} fps" + (f"  {rate:.2f} kbit/s" if rate else ""),
+                )
 
-        yield show
+            return show
+
+        yield [
+            showing(bar.add_task(label, start=label == labels[0], total=None, speed="")) for label in labels
+        ]
 
 
 def encode_summary(name: str, report: EncodeReport) -> str:
@@ -85,9 +86,7 @@ def rate_table(title: str, section_bytes: dict[str, int], seconds: float) -> Tab
     for heading in ("bytes", "kbit/s", "share"):
         table.add_column(heading, justify="right")
     total = sum(section_bytes.values())
-    known = [name for name in SECTIONS if name in section_bytes]
-    for name in known + sorted(set(section_bytes) - set(SECTIONS)):
-        size = section_bytes[name]
+    for name, size in section_bytes.items():
         share = 100 * size / total if total else 0.0
         table.add_row(name, str(size), f"{kbps(size, seconds):.2f}", f"{share:.0f} %")
     table.add_section()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from facecodec.errors import ConfigError, WeightsError, WeightsMismatchError
 from facecodec.generator.model import ReferenceState, WarpGenerator
+from facecodec.generator.profile import PROFILES
 from facecodec.weights import registry
 
 if TYPE_CHECKING:
@@ -111,14 +112,26 @@ class LoadedGenerator:
     size_multiple: int
 
 
+def pick_device(name: str) -> torch.device:
+    """The device that ``auto``, ``cpu`` or ``cuda`` stands for.
+
+    Raises:
+        ConfigError: CUDA is asked for and not there.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("device", name, "cpu or auto: this machine has no CUDA device")
+    return torch.device("cuda" if name != "cpu" and there else "cpu")
+
+
 def load_generator(
     name: str, device: torch.device, weights: str | Path | None = None, *, stream: bytes = WARP
 ) -> LoadedGenerator:
     """Load the generator that shows a stream.
 
     Args:
-        name: ``warp-0``; ``lite`` or ``base``, whatever the stream was made for; or ``auto``: the model that
-            the stream names, and where that is ``warp-0`` the best one for the device that has weights.
+        name: ``warp-0``; a profile such as ``lite``, whatever the stream was made for; or ``auto``: the model
+            that the stream names, and where that is ``warp-0`` the best one for the device that has weights.
         device: where it runs.
         weights: file to take instead of one of the registry.
         stream: model id in the stream's header.
@@ -126,15 +139,21 @@ def load_generator(
     Raises:
         ConfigError: ``name`` is unknown, or is ``warp-0`` and ``weights`` are given.
         WeightsError: the weights are absent or damaged, or of another profile than ``name``.
-        WeightsMismatchError: ``name`` is ``auto``, and the stream names a model that is not here.
+        WeightsMismatchError: ``name`` is ``auto``, and the stream names a model that is not here, or another
+            than ``weights`` hold.
     """
     if name == WARP_NAME:
         if weights is not None:
             raise ConfigError("weights", str(weights), f"nothing with generator {WARP_NAME}, which has none")
         return LoadedGenerator(WARP_NAME, WARP, WarpRenderer(device), 1)
     if name == "auto":
-        path = _automatic(stream, device) if weights is None else _check_model(Path(weights), stream)
-        return _load(path, None, device) if path else load_generator(WARP_NAME, device)
+        path = _automatic(stream, device) if weights is None else Path(weights)
+        loaded = _load(path, None, device) if path else load_generator(WARP_NAME, device)
+        if stream not in (WARP, loaded.model_id):
+            raise WeightsMismatchError(stream.hex(), (f"{loaded.name} ({weights})",))
+        return loaded
+    if name not in PROFILES:
+        raise ConfigError("generator", name, f"auto, {WARP_NAME}, {', '.join(PROFILES)}")
     path = registry.find_profile(name) if weights is None else Path(weights)
     if path is None:
         looked = ", ".join(str(folder) for folder in registry.folders())
@@ -155,14 +174,6 @@ def _automatic(stream: bytes, device: torch.device) -> Path | None:
     return next((path for path in map(registry.find_profile, profiles) if path), None)
 
 
-def _check_model(path: Path, stream: bytes) -> Path:
-    """The file itself, if a stream may be shown by it without being asked for by profile."""
-    found = registry.file_id(path)
-    if stream not in (WARP, found):
-        raise WeightsMismatchError(stream.hex(), (f"{found.hex()} ({path})",))
-    return path
-
-
 def check_weights(path: str | Path, profile: str | None = None) -> Weights:
     """Read a weights file and make sure that it fills the network of its profile.
 
@@ -179,7 +190,6 @@ def check_weights(path: str | Path, profile: str | None = None) -> Weights:
 def _build(path: Path, profile: str | None) -> tuple[Weights, AdaptiveGenerator]:
     """A weights file, and the network that it fills."""
     from facecodec.generator.adaptive import AdaptiveGenerator
-    from facecodec.generator.profile import PROFILES
     from facecodec.weights.store import fill, load_weights
 
     weights = load_weights(path)

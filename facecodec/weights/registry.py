@@ -61,10 +61,10 @@ def folders() -> list[Path]:
     """
     extra = os.environ.get(ENVIRONMENT)
     if not extra:
-        return [DATA]
+        return [DATA.resolve()]
     if not Path(extra).is_dir():
         raise WeightsError(f"{ENVIRONMENT}={extra}: no such folder")
-    return [Path(extra), DATA]
+    return list(dict.fromkeys((Path(extra).resolve(), DATA.resolve())))
 
 
 def entries() -> Iterator[Entry]:

@@ -108,7 +108,7 @@ def save_weights(
         The file.
 
     Raises:
-        WeightsError: a tensor is not finite, or too large for halves.
+        WeightsError: a tensor is not finite, or too large for halves, or the file cannot be written.
     """
     halves = {}
     for name, tensor in sorted(tensors.items()):
@@ -122,10 +122,16 @@ def save_weights(
     # One key alone: safetensors writes several in no fixed order, and the file's hash is its name.
     data = safetensors.torch.save(halves, {_KEY: json.dumps(facts)})
     target = Path(folder) / file_name(label or profile, hashlib.sha256(data).digest()[:ID_BYTES])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    part.write_bytes(data)
-    os.replace(part, target)
+    part = target.with_name(f".{target.name}.part-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, target)
+    except OSError as err:
+        raise WeightsError(f"{target}: cannot be written: {err.strerror or err}") from err
+    finally:
+        if part.exists():
+            part.unlink()
     return target
 
 

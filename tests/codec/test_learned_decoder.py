@@ -185,6 +185,18 @@ def test_before_the_header_there_is_no_generator(calls, config):
     assert decoder.generator.startswith("toy-")
 
 
+def test_a_second_stream_begins_as_the_first_did(calls, config, whole):
+    decoder = Decoder(config)
+    first = [frame for packet in calls[:8] for frame in decoder.decode(packet)]
+    assert decoder.position == first[-1].pts
+    decoder.lost()
+    decoder.decode(calls[8])
+    assert decoder.needs_keyframe
+    decoder.decode(calls[0])
+    assert (decoder.position, decoder.needs_keyframe) == (None, False)
+    assert_same([frame for packet in calls[1:] for frame in decoder.decode(packet)], whole)
+
+
 def test_weights_that_are_not_there_are_named(calls):
     with pytest.raises(WeightsError, match=r"absent\.safetensors"):
         run(calls[:1], DecoderConfig(weights="absent.safetensors"))

@@ -157,12 +157,13 @@ def test_debug_shows_a_traceback(cli, tmp_path):
 def test_demo_sets_source_and_result_side_by_side(cli, tmp_path):
     import av
 
-    run = cli("demo", "--out", tmp_path / "demo", "--duration", "0.5")
+    run = cli("demo", "--out", tmp_path / "demo", "--duration", "0.5", "--generator", "warp-0")
     assert run.returncode == 0, run.stderr.decode()
     for name in ("talking_head.fcv", "talking_head.mp4", "side_by_side.mp4"):
         assert (tmp_path / "demo" / name).stat().st_size > 0
         assert name.encode() in run.stdout
     assert b"total" in run.stdout
+    assert b"warp-0" in run.stdout
     with av.open(str(tmp_path / "demo" / "side_by_side.mp4")) as made:
         video = made.streams.video[0]
         assert (video.width, video.height) == (1280, 392)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facecodec.errors import ConfigError, MissingReferenceError, WeightsError, WeightsMismatchError
 from facecodec.generator.render import StreamRenderer
-from facecodec.generator.select import WARP, LoadedGenerator, WarpRenderer, load_generator
+from facecodec.generator.select import WARP, LoadedGenerator, WarpRenderer, load_generator, pick_device
 from facecodec.weights import registry
 from facecodec.weights.store import load_weights, save_weights
 
@@ -87,6 +87,16 @@ def test_weights_that_do_not_fit_are_refused(installed, toy_weights):
     wrong = save_weights(installed, tensors, "lite")
     with pytest.raises(WeightsError, match=f"{wrong.name}.*is missing"):
         load_generator("lite", CPU)
+
+
+def test_unknown_names_and_absent_devices_are_refused():
+    with pytest.raises(ConfigError, match="generator is 'gan'"):
+        load_generator("gan", CPU)
+    assert pick_device("cpu") == CPU
+    if not torch.cuda.is_available():
+        assert pick_device("auto") == CPU
+        with pytest.raises(ConfigError, match="device"):
+            pick_device("cuda")
 
 
 class CountingState:

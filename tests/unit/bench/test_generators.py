@@ -81,6 +81,40 @@ def test_the_tables_hold_every_clip_and_name_what_was_left_out(lines):
     json.dumps(found)
 
 
+def test_readme_gets_a_line_for_each_measure_and_no_still(lines):
+    from readme import generators_table, generators_text
+
+    for line in lines:
+        line["variants"]["warp-0"] = line["variants"].pop("base")
+        line["variants"]["still"] = line["variants"]["new"]
+    names = [("warp-0", ""), ("new", "12ab"), ("still", "")]
+    made = [{"name": name, "weights": weights} for name, weights in names]
+    result = {"clips": [*lines, {"clip": "d", "skipped": "no"}], "variants": made, "facts": {"commit": "c0"}}
+    table = generators_table(result)
+    assert table.startswith("|  | warp-0 | new |\n")
+    assert "| LPIPS-alex | 0.200 | 0.140 |" in table
+    assert "| DISTS | - | - |" in table
+    assert "| clips of 3 with more LPIPS-alex than warp-0 | - | 1 |" in table
+    assert "| decoder, ms a frame | 10 | 10 |" in table
+    assert "`new` is new-12ab" in generators_text(result)
+
+
+def test_readme_s_figures_are_replaced_between_the_markers(tmp_path):
+    import readme
+
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    assert readme.main(["--readme", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith(f"before\n{readme.BEGIN}\n")
+    assert text.endswith(f"\n{readme.END}\nafter\n")
+    assert "old" not in text
+    assert "| facecodec |" in text
+    page.write_text("no markers")
+    assert readme.main(["--readme", str(page)]) == 2
+    assert page.read_text() == "no markers"
+
+
 def test_columns_follow_the_options(toy):
     from synthesis import Extras
     from variants import choose_variants
@@ -224,6 +258,7 @@ def test_a_run_from_end_to_end(data, toy, capsys):
     assert made[names[3]]["extra_kbps"] > 0
     assert made[names[4]]["extra_kbps"] == 0
     assert made["still"]["quality"]["lpips"] is None
+    assert made["still"]["decode_ms"] == 0 < made["warp-0"]["decode_ms"]
     assert [v["weights"] for v in result["variants"][:3]] == ["", "", toy.stem.split("-")[1]]
     assert f"| {toy.stem}, K = 2 |" in capsys.readouterr().out
     written = {path: path.stat().st_mtime_ns for path in (out.parent / "cache").iterdir()}

@@ -115,10 +115,11 @@ def test_point_error_is_a_root_of_mean_squares(tmp_path):
     assert point_error_px(stats) == pytest.approx(5.0)
 
 
-def test_the_cache_key_follows_the_settings(dataset, tmp_path):
+def test_the_cache_key_follows_the_settings(dataset, tmp_path, monkeypatch):
     from clips import read_manifest
     from table import cache_key, parse_args
 
+    monkeypatch.setattr("table.generator_name", lambda asked: {"auto": "lite-12"}.get(asked, asked))
     base = ["--data", str(dataset), "--out", str(tmp_path / "t.json")]
     one, three = read_manifest(dataset)
     key = cache_key(parse_args(base), one, ["lpips"])
@@ -129,6 +130,21 @@ def test_the_cache_key_follows_the_settings(dataset, tmp_path):
     assert key != cache_key(parse_args([*base, "--generator", "warp-0"]), one, ["lpips"])
     assert key != cache_key(parse_args(base), one, ["identity", "lpips"])
     assert key != cache_key(parse_args(base), three, ["lpips"])
+    monkeypatch.setattr("table.generator_name", lambda asked: "lite-34")
+    assert key != cache_key(parse_args(base), one, ["lpips"]), "other weights are another generator"
+
+
+def test_the_generator_of_a_table_is_named_with_its_weights(toy_weights, tmp_path, monkeypatch):
+    from table import generator_name
+
+    generator_name.cache_clear()
+    (tmp_path / toy_weights.name.replace("toy", "lite")).write_bytes(toy_weights.read_bytes())
+    monkeypatch.setenv("FACECODEC_WEIGHTS", str(tmp_path))
+    assert generator_name("warp-0") == "warp-0"
+    assert generator_name("auto") == toy_weights.stem
+    with pytest.raises(ConfigError, match="gan"):
+        generator_name("gan")
+    generator_name.cache_clear()
 
 
 def test_the_summary_has_every_method_and_clip():

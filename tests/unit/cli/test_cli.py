@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import sys
 import types
 from pathlib import Path
@@ -188,11 +189,30 @@ def test_decode_passes_its_options_on(api, folder, capsys):
     assert "25 frames, 64x48" in only_line(capsys.readouterr().err)
 
 
-def test_encode_names_the_weights_that_a_stream_is_made_for(api, folder):
-    (folder / "my.safetensors").write_bytes(b"any bytes have a hash")
-    assert main("encode in.mp4 out.fcv --weights my.safetensors".split()) == 0
+def test_encode_names_the_weights_that_a_stream_is_made_for(api, folder, toy_weights):
+    assert main(["encode", "in.mp4", "out.fcv", "--weights", str(toy_weights)]) == 0
     ((_, _, (config, _), _),) = api.calls
-    assert config.model_id == hashlib.sha256(b"any bytes have a hash").digest()[:8]
+    assert config.model_id == hashlib.sha256(toy_weights.read_bytes()).digest()[:8]
+
+
+def test_sigterm_is_the_callers_own_again_after_a_command(api, folder):
+    seen = []
+
+    def probe(src):
+        seen.append(signal.getsignal(signal.SIGTERM))
+        return types.SimpleNamespace(**INFO, to_dict=lambda: INFO)
+
+    sys.modules["facecodec.api"].probe = probe
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for own in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(signal.SIGTERM, own)
+            assert main(["info", "in.fcv"]) == 0
+            assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert callable(seen[0])
+    assert seen[1] is signal.SIG_IGN
 
 
 def test_info_prints_json_that_parses(api, folder, capsys):

@@ -90,7 +90,7 @@ def test_absent_weights_name_the_line_that_brings_them(tmp_path):
 
 def test_the_environment_names_a_folder(tmp_path, monkeypatch):
     (tmp_path / "vgg16.ckpt").write_bytes(b"x")
-    monkeypatch.setenv(perceptual.WEIGHTS_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(perceptual.WEIGHTS["vgg"].variable, str(tmp_path))
     assert find_lpips_weights("vgg") == tmp_path / "vgg16.ckpt"
     with pytest.raises(WeightsError, match="alexnet"):
         find_lpips_weights("alex")

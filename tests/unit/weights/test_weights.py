@@ -181,6 +181,19 @@ def test_the_users_folder_comes_first_and_fitted_models_are_no_profile(package, 
         registry.find_profile("lite")
 
 
+def test_the_users_folder_may_be_the_package_s_own(package, saved, monkeypatch):
+    (package / saved.name).write_bytes(saved.read_bytes())
+    monkeypatch.setenv(registry.ENVIRONMENT, str(package))
+    assert registry.find_profile("lite") == package / saved.name
+    assert len(list(registry.entries())) == 1
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"file/lite-.*cannot be written"):
+        save_weights(tmp_path / "file", network().state_dict(), "lite")
+
+
 def test_a_folder_that_is_not_there_is_named(package, monkeypatch):
     monkeypatch.setenv(registry.ENVIRONMENT, "/no/such/folder")
     with pytest.raises(WeightsError, match="/no/such/folder"):
@@ -195,5 +208,6 @@ def test_the_shipped_weights_are_whole_small_and_have_cards():
         assert registry.file_id(path) == entry.model_id
         assert entry.label not in sizes, "one file per profile"
         sizes[entry.label] = path.stat().st_size
-        assert (registry.DATA.parent / "cards" / f"{path.stem}.md").is_file()
+    cards = {path.stem for path in (registry.DATA.parent / "cards").glob("*.md")} - {"README"}
+    assert cards == {path.stem for path in registry.DATA.glob("*")}
     assert all(size <= 15_000_000 for size in sizes.values())
