@@ -210,4 +210,5 @@ def test_the_shipped_weights_are_whole_small_and_have_cards():
         sizes[entry.label] = path.stat().st_size
     cards = {path.stem for path in (registry.DATA.parent / "cards").glob("*.md")} - {"README"}
     assert cards == {path.stem for path in registry.DATA.glob("*")}
+    assert "lite" in sizes
     assert all(size <= 15_000_000 for size in sizes.values())
