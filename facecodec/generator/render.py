@@ -61,10 +61,19 @@ class StreamRenderer:
         """
         if slot == self._slot:
             self.reset()
+        # By a worker, too: on one thread rounding is the same every time.
+        pool = self._pool
+        prepared = (
+            self._prepare(picture, mesh)
+            if pool is None
+            else pool.submit(self._prepare, picture, mesh).result()
+        )
+        self._slots[slot] = _Slot(prepared, len(picture))
+
+    def _prepare(self, picture: U8Array, mesh: F64Array) -> Any:
         with torch.inference_mode():
             fitting = to_planes(picture, self._multiple, self._device)
-            prepared = self._generator.prepare(fitting, to_tensor(mesh, self._device))
-        self._slots[slot] = _Slot(prepared, len(picture))
+            return self._generator.prepare(fitting, to_tensor(mesh, self._device))
 
     def drop(self, slot: int) -> None:
         """Forget the picture of a slot."""
