@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from facecodec.errors import ShapeError
 from facecodec.generator import compose, flow, refine
 from facecodec.generator.adapt import Adapt, Adaptation, attention
-from facecodec.generator.embed import LABELS
+from facecodec.generator.embed import LABELS, Label
 from facecodec.generator.hallucinate import HYPOTHESES, Hallucinate
 from facecodec.generator.layers import split
 from facecodec.generator.profile import Profile
 from facecodec.generator.restore import Restorer
 from facecodec.generator.warp import warp
 
+REACH_OUTSIDE = 0.05
+"""Largest change that the networks may make to the warp outside the face, in parts of full scale."""
 SIZE_MULTIPLE = 16
 """Pictures must be a multiple of this wide."""
 
@@ -167,7 +169,7 @@ class AdaptiveGenerator(nn.Module):
         correction, logits = self.hallucinate(
             torch.cat([*pictures, halves], 1), torch.cat([label, seen, bent], 1), features, kernels
         )
-        hallucinated = warped + correction.float()
+        hallucinated = warped + _within_reach(correction.float(), label)
         weights = compose.masks(logits, validity[:, :1], validity[:, 1:])
         picture = compose.blend(weights, [warped, *hypotheses, hallucinated])
         return Synthesis(picture, hallucinated, warped, weights, residual)
@@ -186,6 +188,16 @@ class AdaptiveGenerator(nn.Module):
         residual = self.refine(features, label, seen, shift)
         moved = fields + refine.enlarge(residual, size)
         return split(moved, count), _mix(features, share), residual
+
+
+def _within_reach(correction: Tensor, label: Tensor) -> Tensor:
+    """Hold a correction [B, 3, h, w] down outside the face, given the label map [B, LABELS, h/2, w/2].
+
+    Eyes and mouths are alike in all people; what lies around a face is not, and must not be made up.
+    """
+    face = functional.interpolate(label[:, Label.FACE, None], scale_factor=2.0, mode="bilinear")
+    limit = face + REACH_OUTSIDE
+    return torch.minimum(torch.maximum(correction, -limit), limit)
 
 
 def _places(planes: Tensor) -> Tensor:
