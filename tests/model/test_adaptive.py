@@ -12,7 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from facecodec.errors import ConfigError, ShapeError
 from facecodec.generator import WarpGenerator, load_topology
 from facecodec.generator.adapt import Adaptation, attention
-from facecodec.generator.adaptive import AdaptiveGenerator, FrameInputs, References, Synthesis
+from facecodec.generator.adaptive import (
+    REACH_OUTSIDE,
+    AdaptiveGenerator,
+    FrameInputs,
+    References,
+    Synthesis,
+)
 from facecodec.generator.embed import LABELS, Label, label_map
 from facecodec.generator.flow import previous_field
 from facecodec.generator.patches import PatchRegion, patch_masks, region_patches
@@ -98,6 +104,19 @@ def test_masks_sum_to_one_and_absent_hypotheses_weigh_nothing() -> None:
     made = _synthesise(_generator(), references, _frame(references, _mesh(0.01)))
     assert torch.allclose(made.masks.sum(1), torch.ones_like(made.masks[:, 0]), atol=1e-5)
     assert made.masks[:, 2:4].max() < 1e-5
+
+
+def test_outside_the_face_the_networks_change_little() -> None:
+    model, references = _generator(), _references()
+    frame = _frame(references, _mesh(0.01))
+    assert model.hallucinate.correction.bias is not None
+    nn.init.constant_(model.hallucinate.correction.bias, 5.0)
+    made = _synthesise(model, references, frame)
+    change = (made.hallucinated - made.warped)[0].amax(0)
+    face = nn.functional.interpolate(frame.label[:, Label.FACE, None], scale_factor=2.0)[0, 0]
+    assert change[face == 0].max() < 0.6  # the blend of the map at the face's edge
+    assert change[:8].max() <= REACH_OUTSIDE + 1e-6
+    assert change[face == 1].max() > 0.9
 
 
 @pytest.mark.parametrize("profile", ["lite", "base"])
