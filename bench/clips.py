@@ -7,6 +7,7 @@ no other loss is measured.
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,17 @@ def load_coded(source: Path, stream: Path, frames: int = 0, config: DecoderConfi
     span = rows[-1][0].time_s - rows[0][0].time_s
     fps = (count - 1) / span if count > 1 and span > 0 else float(frame_rate(source))
     return CodedClip(source=original, decoded=made, still=still, fps=fps)
+
+
+def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which clips are measured, and how much of each."""
+    parser.add_argument("--data", type=Path, required=True, help="folder that the manifest's files are in")
+    parser.add_argument("--manifest", type=Path, help="default: DATA/manifest.csv")
+    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--clip", action="append", default=[], help="only this clip (may be repeated)")
+    parser.add_argument(
+        "--frames", type=int, default=250, help="frames of each clip, 0 for all (default: 250)"
+    )
 
 
 def track_clip(frames: Iterable[U8Array]) -> F32Array:

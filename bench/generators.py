@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from bars import summary_table, verdicts
-from clips import Clip, read_manifest
+from clips import Clip, add_clip_arguments, read_manifest
 from evaluate import add_arguments, sampling
 from report import facts, write_json
 from rich.console import Console
@@ -37,13 +37,7 @@ SCHEMA = 2
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder that the manifest's files are in")
-    parser.add_argument("--manifest", type=Path, help="default: DATA/manifest.csv")
-    parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--clip", action="append", default=[], help="only this clip (may be repeated)")
-    parser.add_argument(
-        "--frames", type=int, default=250, help="frames of each clip, 0 for all (default: 250)"
-    )
+    add_clip_arguments(parser)
     parser.add_argument("--size", type=int, default=EncoderConfig().size, help="coded size, 256 or 512")
     parser.add_argument(
         "--generators", default="", help="still, lite, base, separated by commas; warp-0 is always there"

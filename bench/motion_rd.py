@@ -15,7 +15,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from clips import Clip, F32Array, read_manifest
+from clips import Clip, F32Array, add_clip_arguments, read_manifest
 from report import cell, facts, markdown_table, mean, write_json
 from rich.console import Console
 from rich.progress import Progress
@@ -34,13 +34,7 @@ CODED_SIZE = 256
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder that the manifest's files are in")
-    parser.add_argument("--manifest", type=Path, help="default: DATA/manifest.csv")
-    parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--clip", action="append", default=[], help="only this clip (may be repeated)")
-    parser.add_argument(
-        "--frames", type=int, default=250, help="frames of each clip, 0 for all (default: 250)"
-    )
+    add_clip_arguments(parser)
     parser.add_argument("--qp", default="8,12,16,20,24,28,32,36,40", help="QPs, separated by commas")
     parser.add_argument("--out", type=Path, required=True, help="result file, .json; .png and .md beside it")
     args = parser.parse_args(argv)

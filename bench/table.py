@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from anchors import x264
-from clips import Clip, CodedClip, duration_of, load_coded, read_manifest, track_clip
+from clips import Clip, CodedClip, add_clip_arguments, duration_of, load_coded, read_manifest, track_clip
 from evaluate import MEASURES, Judge, Networks, add_arguments, available, load_networks, sampling
 from report import cell, code_digest, facts, markdown_table, mean, write_json
 from rich.console import Console
@@ -41,13 +41,7 @@ SCHEMA = 2
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder that the manifest's files are in")
-    parser.add_argument("--manifest", type=Path, help="default: DATA/manifest.csv")
-    parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--clip", action="append", default=[], help="only this clip (may be repeated)")
-    parser.add_argument(
-        "--frames", type=int, default=250, help="frames of each clip, 0 for all (default: 250)"
-    )
+    add_clip_arguments(parser)
     parser.add_argument(
         "--out", type=Path, required=True, help="result file, .json; .md is written beside it"
     )

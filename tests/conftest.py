@@ -8,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLES = REPOSITORY / "samples"
@@ -92,3 +96,15 @@ def toy_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Layers that begin at zero would hide what flows through them.
     tensors = {name: tensor + 0.1 * torch.randn_like(tensor) for name, tensor in state.items()}
     return save_weights(tmp_path_factory.mktemp("weights"), tensors, "toy")
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The CUDA device; skips without one, unless FACECODEC_REQUIRE_CUDA=1: then absence fails."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if os.environ.get("FACECODEC_REQUIRE_CUDA") == "1":
+        pytest.fail("FACECODEC_REQUIRE_CUDA=1, but torch sees no CUDA device")
+    pytest.skip("no CUDA device")

@@ -14,14 +14,12 @@ import io
 import pickle
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from facecodec.errors import ShapeError, WeightsError
-from facecodec.metrics.perceptual import MIN_SIDE, Lpips
-from facecodec.metrics.psnr import require_same_pictures
+from facecodec.metrics.perceptual import MIN_SIDE, Lpips, picture_pair
 from facecodec.metrics.weight_files import WeightFile
 from facecodec.types import U8Array
 
@@ -151,6 +149,4 @@ class Dists(nn.Module):
         Raises:
             ShapeError: not one RGB uint8 picture each, too small, or shapes differ.
         """
-        require_same_pictures(source, decoded, dims=(3,))
-        pair = torch.from_numpy(np.stack((source, decoded))).permute(0, 3, 1, 2).to(self.mean) / 255
-        return float(self(pair[:1], pair[1:]))
+        return float(self(*picture_pair(source, decoded, self.mean)))

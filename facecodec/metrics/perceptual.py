@@ -216,6 +216,23 @@ class Lpips(nn.Module):
         Raises:
             ShapeError: not one RGB uint8 picture each, too small, or shapes differ.
         """
-        require_same_pictures(source, decoded, dims=(3,))
-        pair = torch.from_numpy(np.stack((source, decoded))).permute(0, 3, 1, 2).to(self.shift) / 255
-        return float(self(pair[:1], pair[1:]))
+        return float(self(*picture_pair(source, decoded, self.shift)))
+
+
+def picture_pair(source: U8Array, decoded: U8Array, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Two 8 bit pictures for a network.
+
+    Args:
+        source: RGB, [H, W, 3] uint8.
+        decoded: the same shape.
+        like: tensor with the network's device and type.
+
+    Returns:
+        [1, 3, H, W] in [0, 1], twice.
+
+    Raises:
+        ShapeError: not one RGB uint8 picture each, or shapes differ.
+    """
+    require_same_pictures(source, decoded, dims=(3,))
+    pair = torch.from_numpy(np.stack((source, decoded))).permute(0, 3, 1, 2).to(like) / 255
+    return pair[:1], pair[1:]

@@ -89,6 +89,7 @@ def test_a_stream_made_for_some_weights_is_shown_with_them(short_clip, toy_weigh
     assert f"generator {toy_weights.stem}" in capsys.readouterr().err
 
 
+# A full disk can be had without privileges from this device alone, and only Linux has it.
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("command", ["encode", "decode"])
 def test_a_full_disk_exits_with_3(short_clip, stream, capsys, command):
@@ -97,6 +98,7 @@ def test_a_full_disk_exits_with_3(short_clip, stream, capsys, command):
     assert "space" in complaint(capsys)
 
 
+# Permissions do not stop root, so the error cannot be brought about (nor on Windows, by chmod).
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_exits_with_3(short_clip, tmp_path, capsys):
     tmp_path.chmod(0o500)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -37,13 +36,3 @@ def picture() -> Tensor:
     """A smooth random picture, [3, 128, 128] in [0, 1], whose detail tells places apart."""
     noise = torch.from_numpy(np.random.default_rng(5).random((1, 3, 16, 16), dtype=np.float32))
     return torch.nn.functional.interpolate(noise, (128, 128), mode="bicubic").clamp(0, 1)[0]
-
-
-@pytest.fixture
-def cuda() -> torch.device:
-    """The CUDA device; skips without one, unless FACECODEC_REQUIRE_CUDA=1: then absence fails."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if os.environ.get("FACECODEC_REQUIRE_CUDA") == "1":
-        pytest.fail("FACECODEC_REQUIRE_CUDA=1, but torch sees no CUDA device")
-    pytest.skip("no CUDA device")

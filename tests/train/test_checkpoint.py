@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,10 +98,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(
-    not torch.cuda.is_available() and os.environ.get("FACECODEC_REQUIRE_CUDA") != "1", reason="no CUDA device"
-)
-def test_a_run_is_resumed_on_a_gpu(pack: Path, tmp_path: Path) -> None:
+def test_a_run_is_resumed_on_a_gpu(cuda: torch.device, pack: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, device="cuda", limits=replace(CONFIG.limits, steps=1))
     train(trainer_of(pack, tmp_path, config))
     config = replace(config, limits=replace(CONFIG.limits, steps=2))

@@ -25,20 +25,10 @@ from facecodec.train.losses import (
     temporal_difference,
 )
 from facecodec.train.regions import cut_boxes, cut_windows, region_boxes, region_centres, region_weights
+from tests.optional import needs_weights
 
-
-def _there(find: object, *args: object) -> bool:
-    try:
-        find(*args)  # type: ignore[operator]
-    except WeightsError:
-        return False
-    return True
-
-
-needs_lpips = pytest.mark.skipif(not _there(find_lpips_weights, "vgg"), reason=f"no weights: {INSTALL_LINE}")
-needs_sface = pytest.mark.skipif(
-    not _there(IDENTITY_WEIGHTS.find, None), reason=f"no weights: {IDENTITY_WEIGHTS.install}"
-)
+needs_lpips = needs_weights(lambda: find_lpips_weights("vgg"), install=INSTALL_LINE)
+needs_sface = needs_weights(IDENTITY_WEIGHTS.find, install=IDENTITY_WEIGHTS.install)
 
 
 @pytest.fixture

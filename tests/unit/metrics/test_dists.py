@@ -2,35 +2,18 @@
 
 import sys
 
-import numpy as np
 import pytest
 import torch
 
 from facecodec.errors import ShapeError, WeightsError
 from facecodec.metrics.dists import WEIGHTS, Dists
 from facecodec.metrics.perceptual import find_lpips_weights
+from tests import optional
+from tests.unit.metrics.pictures import picture
 
-
-def _installed() -> bool:
-    try:
-        find_lpips_weights("vgg")
-        WEIGHTS.find()
-    except WeightsError:
-        return False
-    return True
-
-
-needs_weights = pytest.mark.skipif(
-    not _installed(), reason=f"weights of VGG16 or DISTS are not installed: {WEIGHTS.install}"
+needs_weights = optional.needs_weights(
+    lambda: find_lpips_weights("vgg"), WEIGHTS.find, install=WEIGHTS.install
 )
-
-
-def picture(noise: float) -> np.ndarray:
-    """A seeded pattern of 64 x 80 with noise of a given amplitude in grey levels."""
-    y, x = np.mgrid[0:64, 0:80]
-    base = 127 + 80 * np.sin(x / 7)[..., None] * np.cos(y[..., None] / 9 + np.arange(3))
-    rng = np.random.default_rng(11)
-    return np.clip(np.rint(base + noise * rng.uniform(-1, 1, base.shape)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

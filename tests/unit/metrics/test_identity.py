@@ -12,21 +12,12 @@ import torch
 from facecodec.errors import ShapeError, WeightsError
 from facecodec.metrics import identity
 from facecodec.metrics.identity import FACE_SIDE, WEIGHTS, SFace, align
+from tests import optional
 
 ASTRONAUT = Path(__file__).resolve().parents[3] / "samples" / "astronaut.png"
 
 
-def _installed() -> bool:
-    try:
-        WEIGHTS.find()
-    except WeightsError:
-        return False
-    return True
-
-
-needs_weights = pytest.mark.skipif(
-    not _installed(), reason=f"SFace weights are not installed: {WEIGHTS.install}"
-)
+needs_weights = optional.needs_weights(WEIGHTS.find, install=WEIGHTS.install)
 
 
 def face_mesh(places):

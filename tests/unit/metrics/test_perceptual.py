@@ -10,27 +10,10 @@ import torch
 from facecodec.errors import ShapeError, WeightsError
 from facecodec.metrics import perceptual
 from facecodec.metrics.perceptual import Lpips, find_lpips_weights
+from tests import optional
+from tests.unit.metrics.pictures import picture
 
-
-def _installed() -> bool:
-    try:
-        find_lpips_weights("alex")
-    except WeightsError:
-        return False
-    return True
-
-
-needs_weights = pytest.mark.skipif(
-    not _installed(), reason=f"LPIPS weights are not installed: {perceptual.INSTALL_LINE}"
-)
-
-
-def picture(noise: float) -> np.ndarray:
-    """A seeded pattern of 64 x 80 with noise of a given amplitude in grey levels."""
-    y, x = np.mgrid[0:64, 0:80]
-    base = 127 + 80 * np.sin(x / 7)[..., None] * np.cos(y[..., None] / 9 + np.arange(3))
-    rng = np.random.default_rng(11)
-    return np.clip(np.rint(base + noise * rng.uniform(-1, 1, base.shape)), 0, 255).astype(np.uint8)
+needs_weights = optional.needs_weights(lambda: find_lpips_weights("alex"), install=perceptual.INSTALL_LINE)
 
 
 @pytest.fixture(scope="module")
