@@ -252,20 +252,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in args
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        with _sigterm_as_exit():
+    with _signals_as_exceptions() as came:
+        try:
             result = app(args=args, prog_name="facecodec", standalone_mode=False)
-    except _Terminated:
-        _complain("terminated")
-        return EXIT_TERMINATED
-    except (KeyboardInterrupt, typer.Abort):
-        result = EXIT_INTERRUPTED
-    except Exception as err:  # the last line of defence: every exception becomes a message and a code
-        if debug:
-            logging.getLogger(__name__).exception("failed")
-        return _explain(err)
-    if result == EXIT_INTERRUPTED:  # typer's own answer to Ctrl-C
+        except _Terminated:
+            result = EXIT_TERMINATED
+        except (KeyboardInterrupt, typer.Abort):
+            result = EXIT_INTERRUPTED
+        except Exception as err:  # the last line of defence: every exception becomes a message and a code
+            if debug:
+                logging.getLogger(__name__).exception("failed")
+            if not came:
+                return _explain(err)
+            # Compiled libraries report a signal's exception in their callbacks as a failure of their own.
+            result = EXIT_TERMINATED if signal.SIGTERM in came else EXIT_INTERRUPTED
+    if result == EXIT_INTERRUPTED:  # typer's own answer to Ctrl-C too
         _complain("interrupted")
+    elif result == EXIT_TERMINATED:
+        _complain("terminated")
     return result if isinstance(result, int) else EXIT_OK
 
 
@@ -274,25 +278,41 @@ class _Terminated(SystemExit):
 
 
 @contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM end the block like an exception, so that temporary files are removed.
+def _signals_as_exceptions() -> Iterator[set[int]]:
+    """Let SIGTERM end the block like an exception, as Ctrl-C does, so that temporary files are removed.
 
-    A second one ends the process at once. What the caller has set for SIGTERM stays as it is.
+    A second SIGTERM ends the process at once. What the caller has set for a signal stays as it is.
+
+    Yields:
+        The signals that have come so far.
     """
-    usual = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    came: set[int] = set()
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.add(number)
+        raise KeyboardInterrupt
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        came.add(number)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise _Terminated(EXIT_TERMINATED)
 
-    signal.signal(signal.SIGTERM, stop)
+    wanted = [
+        (signal.SIGINT, signal.default_int_handler, interrupt),
+        (signal.SIGTERM, signal.SIG_DFL, terminate),
+    ]
+    if threading.current_thread() is not threading.main_thread():
+        wanted = []
+    ours = [
+        (number, usual, handler) for number, usual, handler in wanted if signal.getsignal(number) == usual
+    ]
+    for number, _, handler in ours:
+        signal.signal(number, handler)
     try:
-        yield
+        yield came
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, usual, _ in ours:
+            signal.signal(number, usual)
 
 
 def _explain(err: Exception) -> int:

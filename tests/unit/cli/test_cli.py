@@ -25,6 +25,7 @@ from facecodec.errors import (
     NoFaceError,
     ShapeError,
     UnsupportedVersionError,
+    WeightsError,
     WeightsMismatchError,
 )
 
@@ -213,6 +214,29 @@ def test_sigterm_is_the_callers_own_again_after_a_command(api, folder):
         signal.signal(signal.SIGTERM, before)
     assert callable(seen[0])
     assert seen[1] is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_that_a_library_reports_as_its_own_failure_is_still_a_signal(
+    folder, capsys, api, number, code, said
+):
+    def probe(src):
+        try:
+            signal.raise_signal(number)
+        except BaseException as err:
+            raise WeightsError("LiteRT cannot run this network") from err
+
+    sys.modules["facecodec.api"].probe = probe
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}[number]
+    before = signal.signal(number, usual)
+    try:
+        assert main(["info", "in.fcv"]) == code
+        assert signal.getsignal(number) == usual
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err == f"facecodec: error: {said}\n"
 
 
 def test_info_prints_json_that_parses(api, folder, capsys):
