@@ -38,6 +38,8 @@ class EncoderConfig:
         qp: quantisation parameter of motion, 0 (finest) to 51; 6 more doubles every step.
         ref_quality: quality of reference pictures, 0 to 100.
         scene_points: ``auto`` codes the motion of hair, shoulders and background too.
+        palette: ``auto`` sends eyes and mouths that the reference picture does not show, where they pay;
+            needs ``lookahead``.
         intra_period: frames between reference pictures at most; 0 leaves it to the encoder.
         lookahead: frames the encoder may look ahead; 0 gives packets that a call can use at once.
         tracker: ``mesh`` (FaceLandmarker) or ``face-alignment``.
@@ -51,6 +53,7 @@ class EncoderConfig:
     qp: int = QP_DEFAULT
     ref_quality: int = 55
     scene_points: Literal["auto", "off"] = "auto"
+    palette: Literal["auto", "off"] = "auto"
     intra_period: int = 0
     lookahead: int = 48
     tracker: Literal["mesh", "face-alignment"] = "mesh"
@@ -63,6 +66,7 @@ class EncoderConfig:
         _check_range("qp", self.qp, QP_MIN, QP_MAX)
         _check_range("ref_quality", self.ref_quality, 0, 100)
         _check_choice("scene_points", self.scene_points, ("auto", "off"))
+        _check_choice("palette", self.palette, ("auto", "off"))
         _check_range("intra_period", self.intra_period, 0, 1_000_000)
         _check_range("lookahead", self.lookahead, 0, 256)
         _check_choice("tracker", self.tracker, ("mesh", "face-alignment"))

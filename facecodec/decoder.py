@@ -18,6 +18,7 @@ import numpy as np
 from facecodec.bitstream import (
     BackdropUnit,
     MotionUnit,
+    PaletteUnit,
     ReferenceUnit,
     StreamHeader,
     Unit,
@@ -27,6 +28,7 @@ from facecodec.bitstream import (
 from facecodec.composite import Paster, PoissonPaster
 from facecodec.config import DecoderConfig
 from facecodec.errors import BitstreamError
+from facecodec.generator.palette import RegionPatch
 from facecodec.generator.render import StreamRenderer
 from facecodec.generator.select import LoadedGenerator, load_generator, pick_device
 from facecodec.motion_decoder import DecodedMotion, MotionDecoder
@@ -126,6 +128,9 @@ class Decoder:
         elif isinstance(unit, BackdropUnit):
             with self._timed("still"):
                 self._take_backdrop(unit)
+        elif isinstance(unit, PaletteUnit):
+            with self._timed("still"):
+                self._take_palette(unit)
         elif isinstance(unit, MotionUnit):
             with self._timed("entropy"):
                 motion = self._running().take_motion(unit)
@@ -142,8 +147,10 @@ class Decoder:
 
         Args:
             kind: what it carried, where that is known. The place of a lost reference picture in the buffer
-                is emptied, so that nothing is made from the older picture there.
+                is emptied, so that nothing is made from the older picture there. A lost palette changes nothing.
         """
+        if kind is PacketKind.PALETTE:
+            return
         motion = self._running()
         motion.forget()
         if self._renderer is not None:
@@ -185,18 +192,26 @@ class Decoder:
         self._backdrops[unit.ref_id] = np.asarray(still, np.uint8)
         self._pasters.pop(unit.ref_id, None)
 
+    def _take_palette(self, unit: PaletteUnit) -> None:
+        palette = self._running().take_palette(unit)
+        if palette is not None:
+            patches = [RegionPatch(e.region, e.patch, e.rect, e.shape) for e in palette.entries]
+            self._rendering().put_palette(unit.ref_id, patches)
+
     def _show(self, motion: DecodedMotion, wanted: list[int]) -> list[Frame]:
         header, renderer = self._running().header, self._rendering()
         self.held_frames += sum(motion.held[i] for i in wanted)
         if motion.reset or not wanted or wanted[0] > 0:
             renderer.reset()
         others = self._other_references(motion.ref_id)
+        weights = self._running().palette_weights(motion)
         frames = []
         for start in range(0, len(wanted), self.config.speed.batch):
             picked = wanted[start : start + self.config.speed.batch]
             scene = None if motion.scene is None else motion.scene[picked]
             with self._timed("generator"):
-                pictures = renderer.render(motion.ref_id, motion.meshes[picked], scene, others)
+                shares = None if weights is None else weights[picked]
+                pictures = renderer.render(motion.ref_id, motion.meshes[picked], scene, others, shares)
             with self._timed("composite"):
                 for i, picture in zip(picked, pictures, strict=True):
                     shown = self._composite(motion.ref_id, picture)

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from facecodec.analysis.palette import PaletteChooser, Scene, allowance
 from facecodec.analysis.references import Candidate, ReferenceChooser
 from facecodec.analysis.scene import SceneFitter
 from facecodec.analysis.window import Tracked, TrackWindow
@@ -85,6 +86,7 @@ class _Active:
     reference: Reference
     motion: FaceMotion
     fitter: SceneFitter | None
+    palette: PaletteChooser | None
     frames: int = 0
 
 
@@ -139,6 +141,8 @@ class Encoder:
             self._window, self._buffer, reach, self.config.size, self.config.intra_period
         )
         self._active: _Active | None = None
+        self._palettes: dict[int, PaletteChooser] = {}
+        self._palette_bytes = 0
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
         self._last_pts: int | None = None
@@ -198,6 +202,7 @@ class Encoder:
             points = np.repeat(self._last_points[None], count, axis=0)
         packets += self._choose_reference(items, points)
         packets += self._code_blind()
+        packets += self._code_palette(count)
         packets.append(self._code_group(items, points, valid))
         self._last_points = points[-1]
         self._window.drop(count)
@@ -293,8 +298,49 @@ class Encoder:
             fitter = SceneFitter(
                 self._generator, state, reference.picture, reference.mesh, self._layout.scene_grid
             )
-        self._active = _Active(reference, FaceMotion(reference.mesh), fitter)
+        motion = FaceMotion(reference.mesh)
+        self._active = _Active(reference, motion, fitter, self._palette_of(reference, motion))
         self._access_pts = None
+
+    def _palette_of(self, reference: Reference, motion: FaceMotion) -> PaletteChooser | None:
+        """What is known of a reference picture's palette; it stays as long as the picture is in the buffer."""
+        if self.config.palette == "off" or not self.config.lookahead:
+            return None
+        kept = self._palettes.get(reference.ref_id)
+        if kept is None or kept.reference is not reference:
+            kept = PaletteChooser(self._generator, reference, motion, self.config.qp, self.config.ref_quality)
+            self._palettes[reference.ref_id] = kept
+        kept.ahead = 0
+        return kept
+
+    def _code_palette(self, count: int) -> list[Packet]:
+        """Look for entries in what lies ahead, when the next group holds frames not looked at yet."""
+        assert self._active is not None  # noqa: S101  chosen just before
+        assert self.header is not None  # noqa: S101  likewise
+        active, chooser = self._active, self._active.palette
+        if chooser is None:
+            return []
+        if chooser.ahead >= count:
+            chooser.ahead -= count
+            return []
+        with self._timed("palette"):
+            reach = self._window.first_cut(min(len(self._window), self._group + self.config.lookahead))
+            chooser.ahead = reach - count
+            points, valid = self._window.smoothed(reach)
+            items = self._window.frames(reach)
+            known = np.flatnonzero(valid)
+            if not len(known):
+                return []
+            pictures = [crop_picture(items[i].frame.pixels, active.reference.crop) for i in known]
+            scene = Scene(pictures, active.reference.crop.to_crop(points[known]))
+            ticks = items[-1].frame.pts + self.header.frame_duration - self.header.start_pts
+            budget = allowance(float(ticks * self.header.time_base)) - self._palette_bytes
+            unit = chooser.update(scene, budget)
+        if unit is None:
+            return []
+        packet = _packet(unit, items[0].frame.pts)
+        self._palette_bytes += len(packet.data)
+        return [packet]
 
     def _code_blind(self) -> list[Packet]:
         """Code the frames before the first face: the reference picture, held."""

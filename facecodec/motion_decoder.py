@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facecodec.bitstream import MotionUnit, ReferenceUnit, StreamHeader
+from facecodec.bitstream import MotionUnit, PaletteUnit, ReferenceUnit, StreamHeader
 from facecodec.bitstream.levels import ChannelLayout, LevelState, decode_levels
+from facecodec.bitstream.limits import PALETTE_ENTRIES_MAX
 from facecodec.bitstream.mesh import decode_mesh
+from facecodec.bitstream.palette import GRAIN, decode_shapes
 from facecodec.errors import BitstreamError, MissingReferenceError
+from facecodec.motion.expression import plain_shapes, show_weights
 from facecodec.motion.face import FaceMotion, load_face_model
 from facecodec.motion.predict import reconstruct
 from facecodec.motion.quantise import dequantise, rescale
@@ -20,6 +23,7 @@ from facecodec.motion.scene import amplitudes_to_scene, scene_prior
 from facecodec.motion.shape import levels_to_mesh, load_shape_model
 from facecodec.refpic.buffer import SLOTS, Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still
+from facecodec.refpic.palette import Palette, PaletteEntry, Rect, cut_mosaic, mosaic_layout
 from facecodec.types import CropTransform, F32Array, F64Array
 
 
@@ -35,6 +39,7 @@ class DecodedMotion:
         held: frames in which the encoder saw no face.
         residuals: [n, C], the levels as coded.
         reset: the group is decodable from its reference picture alone.
+        shapes: [n, 478, 3], the faces in the reference picture's pose.
     """
 
     pts: list[int]
@@ -44,6 +49,7 @@ class DecodedMotion:
     held: list[bool]
     residuals: np.ndarray
     reset: bool
+    shapes: F64Array
 
 
 class MotionDecoder:
@@ -58,6 +64,7 @@ class MotionDecoder:
         self.buffer = ReferenceBuffer()
         self.layout = ChannelLayout(load_face_model().basis.shape[0], header.scene_grid)
         self.levels = LevelState(self.layout)
+        self.palettes: dict[int, Palette] = {}
         self._motions: dict[int, FaceMotion] = {}
         self._history = np.zeros((2, self.layout.count), np.int32)
         self._last_pts: int | None = None
@@ -72,11 +79,13 @@ class MotionDecoder:
         """Say that a reference unit was lost: the slot behind the last one filled holds an old picture."""
         self._last_slot = (self._last_slot + 1) % SLOTS
         self.buffer.drop(self._last_slot)
+        self.palettes.pop(self._last_slot, None)
 
     def take_reference(self, unit: ReferenceUnit) -> Reference:
         """Decode a reference picture into its slot. Raises BitstreamError; the slot is then empty."""
         self._last_slot = unit.ref_id
         self.buffer.drop(unit.ref_id)
+        self.palettes.pop(unit.ref_id, None)
         size = self.header.coded_size
         levels = decode_mesh(unit.mesh, load_shape_model().levels)
         picture = decode_still(unit.still, width=size, height=size)
@@ -85,7 +94,44 @@ class MotionDecoder:
         reference = Reference(unit.ref_id, pts, picture, levels_to_mesh(levels), crop)
         self.buffer.put(reference)
         self._motions[unit.ref_id] = FaceMotion(reference.mesh)
+        self.palettes[unit.ref_id] = Palette(PALETTE_ENTRIES_MAX)
         return reference
+
+    def take_palette(self, unit: PaletteUnit) -> Palette | None:
+        """Decode entries into the palette of their reference picture; None where that is not there.
+
+        Raises:
+            BitstreamError: the unit's bytes are damaged; the palette is as it was.
+        """
+        if unit.ref_id not in self.palettes:
+            return None
+        shapes = self._decode_shapes(unit)
+        rects = {region: Rect(*(GRAIN * value for value in place)) for region, place in unit.place_of.items()}
+        sizes = {region: (rect.width, rect.height) for region, rect in rects.items()}
+        places, width, height = mosaic_layout(unit.regions, sizes)
+        patches = cut_mosaic(decode_still(unit.still, width=width, height=height), unit.regions, sizes)
+        palette = self.palettes[unit.ref_id]
+        if unit.clear:
+            palette.entries = []
+        palette.add(
+            [PaletteEntry(r, rects[r], patches[shape, r], shapes[shape]) for shape, r, _, _ in places]
+        )
+        return palette
+
+    def palette_weights(self, motion: DecodedMotion) -> F64Array | None:
+        """How much of each palette entry the frames of a group show, [n, E]; None without a palette."""
+        palette = self.palettes[motion.ref_id]
+        if not palette.entries:
+            return None
+        mesh = self.buffer.get(motion.ref_id).mesh
+        entries = [(entry.region, entry.shape) for entry in palette.entries]
+        return show_weights(motion.shapes, mesh, entries)
+
+    def _decode_shapes(self, unit: PaletteUnit) -> F64Array:
+        """Faces [n, 478, 3] of the unit's shapes, in the reference picture's pose."""
+        residuals = decode_shapes(unit.shapes, len(unit.regions), self.layout.deformations)
+        values = reconstruct(residuals, np.zeros((2, residuals.shape[1]), np.int32), True)
+        return self._motions[unit.ref_id].apply(dequantise(values, unit.qp))
 
     def take_motion(self, unit: MotionUnit) -> DecodedMotion | None:
         """Decode a group; None where it depends on something that is not there.
@@ -114,9 +160,11 @@ class MotionDecoder:
         self._last_pts, self._last_qp = pts[-1], unit.qp
         face = self.layout.face
         amplitudes = dequantise(values, unit.qp)
-        meshes = self._motions[unit.ref_id].apply(amplitudes[:, :face])
+        motion = self._motions[unit.ref_id]
+        meshes = motion.apply(amplitudes[:, :face])
+        shapes = plain_shapes(motion, amplitudes[:, :face])
         scene = None
         if self.layout.scene_grid:
             prior = scene_prior(reference.mesh, meshes, self.layout.scene_grid)
             scene = amplitudes_to_scene(amplitudes[:, face:], prior)
-        return DecodedMotion(pts, unit.ref_id, meshes, scene, held, residuals, unit.reset)
+        return DecodedMotion(pts, unit.ref_id, meshes, scene, held, residuals, unit.reset, shapes)

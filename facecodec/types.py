@@ -109,6 +109,7 @@ class PacketKind(Enum):
     BACKDROP = "backdrop"
     MOTION = "motion"
     AUDIO = "audio"
+    PALETTE = "palette"
 
 
 @dataclass(frozen=True, slots=True)

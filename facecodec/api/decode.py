@@ -22,6 +22,8 @@ from facecodec.media.writer import VideoWriter, synthetic_mark
 from facecodec.types import AudioPacket, Frame, PacketKind
 
 _AUDIO_RATE = 48000
+_LOST = {UnitKind.REFERENCE: PacketKind.REFERENCE, UnitKind.PALETTE: PacketKind.PALETTE}
+"""Kinds of packets whose loss is told to the decoder by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class _Playback:
     def _take(self, at: UnitAt) -> Iterator[Frame | AudioPacket]:
         if isinstance(at.unit, DamagedUnit):
             self._warn(at.unit.error)
-            self._decoder.lost(PacketKind.REFERENCE if at.kind == UnitKind.REFERENCE else None)
+            self._decoder.lost(_LOST.get(at.kind))
             self._sound_end = None
         elif isinstance(at.unit, AudioUnit):
             if self._has_sound:
@@ -129,7 +131,7 @@ class _Playback:
                 frames = self._decoder.take(at.unit, show_from=self._from, show_to=self._to)
             except BitstreamError as err:
                 self._warn(err)
-                self._decoder.lost()
+                self._decoder.lost(_LOST.get(at.kind) if at.kind == UnitKind.PALETTE else None)
                 return
             if self._decoder.needs_keyframe:
                 reason = "what it is made from is not there"

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from facecodec.bitstream import MotionUnit, Unit, UnitKind
 from facecodec.errors import ConfigError, MediaError
 
-SECTIONS = ("header", "reference", "backdrop", "face", "scene", "audio", "index")
+SECTIONS = ("header", "reference", "backdrop", "palette", "face", "scene", "audio", "index")
 """Parts of a file: ``header`` is magic, stream header and framing of motion; ``index`` has the trailer."""
 
 _SECTION_OF_KIND = {
@@ -25,6 +25,7 @@ _SECTION_OF_KIND = {
     UnitKind.BACKDROP: "backdrop",
     UnitKind.AUDIO: "audio",
     UnitKind.INDEX: "index",
+    UnitKind.PALETTE: "palette",
 }
 
 

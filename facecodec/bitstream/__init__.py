@@ -4,6 +4,7 @@ from facecodec.bitstream.audio import AudioUnit, opus_duration
 from facecodec.bitstream.framing import UnitFrame, UnitKind, frame_unit, parse_unit_head, read_unit
 from facecodec.bitstream.header import BITSTREAM_VERSION, AudioCodec, StreamHeader, View
 from facecodec.bitstream.index import IndexEntry, IndexUnit
+from facecodec.bitstream.palette import PaletteUnit, Place
 from facecodec.bitstream.syntax import Unit, pack_unit, parse_payload, parse_unit
 from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit, StillCodec
 
@@ -20,6 +21,8 @@ __all__ = [
     "IndexEntry",
     "IndexUnit",
     "MotionUnit",
+    "PaletteUnit",
+    "Place",
     "ReferenceUnit",
     "StillCodec",
     "StreamHeader",

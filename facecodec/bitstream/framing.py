@@ -22,7 +22,7 @@ UNIT_HEADER_BYTES_MAX = 4
 
 
 class UnitKind(IntEnum):
-    """Type of a unit. Values are assigned numbers of FORMAT.md; 7 is illegal."""
+    """Type of a unit. Values are assigned numbers of FORMAT.md."""
 
     HEADER = 0
     REFERENCE = 1
@@ -31,6 +31,7 @@ class UnitKind(IntEnum):
     AUDIO = 4
     INDEX = 5
     EXTENSION = 6
+    PALETTE = 7
 
     @property
     def label(self) -> str:
@@ -56,6 +57,7 @@ _PAYLOAD_MAX = {
     UnitKind.AUDIO: limits.AUDIO_PAYLOAD_MAX,
     UnitKind.INDEX: limits.INDEX_PAYLOAD_MAX,
     UnitKind.EXTENSION: limits.EXTENSION_PAYLOAD_MAX,
+    UnitKind.PALETTE: limits.PALETTE_PAYLOAD_MAX,
 }
 
 
@@ -106,12 +108,10 @@ def parse_unit_head(buffer: bytes, offset: int = 0, *, base: int = 0) -> UnitFra
 
     Raises:
         TruncatedError: the buffer ends inside the varint.
-        LimitError: the type is illegal, the length above its type's limit, or the varint not minimal.
+        LimitError: the length is above its type's limit, or the varint not minimal.
     """
     try:
         word, end = parse_varint(buffer, offset, max_bytes=UNIT_HEADER_BYTES_MAX, field="unit length")
-        if word & 7 not in _PAYLOAD_MAX:
-            raise LimitError("unit type", word & 7, "0..6")
         kind = UnitKind(word & 7)
         limits.check("payload bytes", word >> 3, 0, kind.payload_max, kind.label)
     except BitstreamError as err:

@@ -13,8 +13,10 @@ from facecodec.bitstream.framing import UnitKind
 from facecodec.errors import UnsupportedVersionError
 from facecodec.types import KeypointSet
 
-BITSTREAM_VERSION = 1
-"""Version of FORMAT.md that this package writes and reads."""
+BITSTREAM_VERSION = 2
+"""Version of FORMAT.md that this package writes."""
+VERSIONS_READ = (1, 2)
+"""Versions that it reads."""
 
 
 class View(IntEnum):
@@ -54,6 +56,7 @@ class StreamHeader:
         audio_codec: none or Opus.
         channels: audio channels, 1 or 2; 0 without audio.
         pre_skip: samples at 48 kHz to drop from the start of the audio; 0 without audio.
+        version: bitstream version, 1 or 2.
     """
 
     model_id: bytes
@@ -71,10 +74,12 @@ class StreamHeader:
     audio_codec: AudioCodec = AudioCodec.NONE
     channels: int = 0
     pre_skip: int = 0
+    version: int = BITSTREAM_VERSION
 
     KIND: ClassVar[UnitKind] = UnitKind.HEADER
 
     def __post_init__(self) -> None:
+        limits.check_choice("version", self.version, VERSIONS_READ, _UNIT)
         size = limits.MODEL_ID_BYTES
         limits.check("model_id bytes", len(self.model_id), size, size, _UNIT)
         limits.check_choice("keypoint_set", self.keypoint_set, tuple(KeypointSet), _UNIT)
@@ -103,7 +108,7 @@ class StreamHeader:
 
     def pack(self) -> bytes:
         """Return the payload."""
-        out = bytearray([BITSTREAM_VERSION])
+        out = bytearray([self.version])
         out += self.model_id
         out += bytes([self.keypoint_set, self.basis_id])
         for value in (self.coded_size, self.width, self.height):
@@ -129,7 +134,7 @@ class StreamHeader:
         """
         reader = FieldReader(payload, _UNIT, UnitKind.HEADER.payload_max)
         version = reader.u8()
-        if version != BITSTREAM_VERSION:
+        if version not in VERSIONS_READ:
             raise UnsupportedVersionError(version, BITSTREAM_VERSION)
         model_id = reader.take(limits.MODEL_ID_BYTES)
         keypoint_set, basis_id = reader.u8(), reader.u8()
@@ -147,5 +152,5 @@ class StreamHeader:
         reader.end()
         return cls(
             model_id, KeypointSet(keypoint_set), basis_id, coded_size, width, height, View(view),
-            num, den, frame_duration, start_pts, scene_grid, AudioCodec(audio), channels, pre_skip,
+            num, den, frame_duration, start_pts, scene_grid, AudioCodec(audio), channels, pre_skip, version,
         )  # fmt: skip

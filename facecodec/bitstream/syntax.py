@@ -6,10 +6,20 @@ from facecodec.bitstream.audio import AudioUnit
 from facecodec.bitstream.framing import UnitKind, at_offset, frame_unit, read_unit
 from facecodec.bitstream.header import StreamHeader
 from facecodec.bitstream.index import IndexUnit
+from facecodec.bitstream.palette import PaletteUnit
 from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit
 from facecodec.errors import BitstreamError, LimitError
 
-Unit = StreamHeader | ReferenceUnit | BackdropUnit | MotionUnit | AudioUnit | IndexUnit | ExtensionUnit
+Unit = (
+    StreamHeader
+    | ReferenceUnit
+    | BackdropUnit
+    | MotionUnit
+    | AudioUnit
+    | IndexUnit
+    | ExtensionUnit
+    | PaletteUnit
+)
 
 _CLASSES: dict[UnitKind, type[Unit]] = {
     UnitKind.HEADER: StreamHeader,
@@ -19,6 +29,7 @@ _CLASSES: dict[UnitKind, type[Unit]] = {
     UnitKind.AUDIO: AudioUnit,
     UnitKind.INDEX: IndexUnit,
     UnitKind.EXTENSION: ExtensionUnit,
+    UnitKind.PALETTE: PaletteUnit,
 }
 
 

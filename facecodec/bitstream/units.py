@@ -74,7 +74,7 @@ class ReferenceUnit:
         ref_id = reader.u8()
         pts, crop_x, crop_y = (reader.svarint(field) for field in ("pts", "crop_x", "crop_y"))
         crop_side = reader.varint("crop_side")
-        codec = _still_codec(reader, cls.KIND)
+        codec = read_still_codec(reader, cls.KIND)
         mesh = reader.take(reader.varint("mesh bytes", 0, limits.MESH_BYTES_MAX))
         return cls(ref_id, pts, crop_x, crop_y, crop_side, codec, mesh, reader.rest())
 
@@ -117,7 +117,7 @@ class BackdropUnit:
         """Read a payload: the inverse of :meth:`pack`. Raises TruncatedError, LimitError."""
         reader = FieldReader(payload, cls.KIND.label, cls.KIND.payload_max)
         ref_id = reader.u8()
-        codec = _still_codec(reader, cls.KIND)
+        codec = read_still_codec(reader, cls.KIND)
         return cls(ref_id, codec, reader.u16(), reader.u16(), reader.rest())
 
 
@@ -250,7 +250,8 @@ class ExtensionUnit:
         return cls(FieldReader(payload, cls.KIND.label, cls.KIND.payload_max).rest())
 
 
-def _still_codec(reader: FieldReader, kind: UnitKind) -> StillCodec:
+def read_still_codec(reader: FieldReader, kind: UnitKind) -> StillCodec:
+    """Read the byte that says how a still is coded. Raises TruncatedError, LimitError."""
     value = reader.u8()
     limits.check_choice("still_codec", value, tuple(StillCodec), kind.label)
     return StillCodec(value)

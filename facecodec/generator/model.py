@@ -164,7 +164,7 @@ class WarpGenerator(nn.Module):
         mesh = mesh.float()
         outer = self._outer(state, mesh, scene, size)
         ids = self.winners(mesh, size) if ids is None else ids
-        shift, weight, pixels = self._face(state, mesh, ids)
+        shift, weight, pixels = self.face_shift(state, mesh, ids)
         flat = outer.reshape(-1, 2)
         moved = flat[pixels] + weight[:, None] * (shift - flat[pixels])
         flat = flat.index_copy(0, pixels, moved)
@@ -188,7 +188,7 @@ class WarpGenerator(nn.Module):
         """
         raster.check_mesh(mesh)
         mesh = mesh.float()
-        shift, _, pixels = self._face(state, mesh, self.winners(mesh, size))
+        shift, _, pixels = self.face_shift(state, mesh, self.winners(mesh, size))
         flat = shift.new_zeros(len(mesh) * size * size, 2).index_copy(0, pixels, shift)
         step = (torch.arange(size, device=mesh.device) + 0.5) / size
         place = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1)
@@ -282,8 +282,17 @@ class WarpGenerator(nn.Module):
         """The nearest triangle at every pixel, [B, size, size]; see :func:`raster.winners`."""
         return raster.winners(mesh, self.triangles, size)
 
-    def _face(self, state: ReferenceState, mesh: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Displacement [N, 2] and weight [N] of the face's pixels, and their flat indices [N]."""
+    def face_shift(self, state: ReferenceState, mesh: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Motion of the face's pixels.
+
+        Args:
+            state: the reference picture.
+            mesh: current meshes, [B, 478, 3], crop units.
+            ids: triangle of each pixel, [B, S, S], -1 for pixels that are not wanted.
+
+        Returns:
+            For the N pixels that are wanted: displacement [N, 2], weight [N] and flat index [N].
+        """
         size, ids = ids.shape[-1], ids.reshape(-1)
         pixels = torch.nonzero(ids >= 0).squeeze(1)
         triangle, frame = ids[pixels], pixels // (size * size)

@@ -14,6 +14,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from facecodec.errors import MissingReferenceError
+from facecodec.generator.model import ReferenceState, WarpGenerator
+from facecodec.generator.palette import PatchSource, RegionPatch, palette_patches, prepare_source
 from facecodec.generator.select import LoadedGenerator
 from facecodec.types import F32Array, F64Array, U8Array
 
@@ -21,10 +23,18 @@ _MAX_WORKERS = 8
 
 
 class _Slot(NamedTuple):
-    """What the generator made of a reference picture, and the side of the picture in pixels."""
+    """What the generator made of a reference picture, the side of the picture in pixels, and its geometry."""
 
     prepared: Any
     size: int
+    geometry: ReferenceState
+
+
+class _Palette(NamedTuple):
+    """Entries of a slot, as they came and ready to be shown."""
+
+    patches: list[RegionPatch]
+    sources: list[PatchSource]
 
 
 class StreamRenderer:
@@ -48,7 +58,9 @@ class StreamRenderer:
         if device.type == "cpu":
             self._pool = _worker_pool(self._workers)
         self._state = self._generator.new_state()
+        self._warp = WarpGenerator().to(device).eval()
         self._slots: dict[int, _Slot] = {}
+        self._palettes: dict[int, _Palette] = {}
         self._slot: int | None = None
 
     def put(self, slot: int, picture: U8Array, mesh: F64Array) -> None:
@@ -63,23 +75,34 @@ class StreamRenderer:
             self.reset()
         # By a worker, too: on one thread rounding is the same every time.
         pool = self._pool
-        prepared = (
+        self._slots[slot] = (
             self._prepare(picture, mesh)
             if pool is None
             else pool.submit(self._prepare, picture, mesh).result()
         )
-        self._slots[slot] = _Slot(prepared, len(picture))
+        self._palettes.pop(slot, None)
 
-    def _prepare(self, picture: U8Array, mesh: F64Array) -> Any:
+    def _prepare(self, picture: U8Array, mesh: F64Array) -> _Slot:
         with torch.inference_mode():
-            fitting = to_planes(picture, self._multiple, self._device)
-            return self._generator.prepare(fitting, to_tensor(mesh, self._device))
+            points = to_tensor(mesh, self._device)
+            prepared = self._generator.prepare(to_planes(picture, self._multiple, self._device), points)
+            geometry = self._warp.prepare(to_planes(picture, 1, self._device), points)
+        return _Slot(prepared, len(picture), geometry)
 
     def drop(self, slot: int) -> None:
         """Forget the picture of a slot."""
         self._slots.pop(slot, None)
+        self._palettes.pop(slot, None)
         if slot == self._slot:
             self.reset()
+
+    def put_palette(self, slot: int, patches: Sequence[RegionPatch]) -> None:
+        """Take in the palette of a slot's reference picture, in place of the one before."""
+        size, known = self._slots[slot].size, self._palettes.get(slot)
+        made = {id(p.pixels): s for p, s in zip(*known, strict=True)} if known else {}
+        with torch.inference_mode():
+            sources = [made.get(id(p.pixels)) or prepare_source(self._warp, p, size) for p in patches]
+        self._palettes[slot] = _Palette(list(patches), sources)
 
     def reset(self) -> None:
         """Forget the frames made so far: the next one does not follow them."""
@@ -87,7 +110,12 @@ class StreamRenderer:
         self._slot = None
 
     def render(
-        self, slot: int, meshes: F64Array, scene: F32Array | None, others: Sequence[int] = ()
+        self,
+        slot: int,
+        meshes: F64Array,
+        scene: F32Array | None,
+        others: Sequence[int] = (),
+        weights: F64Array | None = None,
     ) -> U8Array:
         """Make consecutive frames, which follow those of the call before unless there was a reset between.
 
@@ -96,6 +124,7 @@ class StreamRenderer:
             meshes: [n, 478, 3], crop units.
             scene: [n, G, G, 2], or None.
             others: slots of more reference pictures to look at, three at most.
+            weights: [n, E], how much of each entry of the slot's palette a frame shows; None for no patches.
 
         Returns:
             [n, S, S, 3].
@@ -112,17 +141,32 @@ class StreamRenderer:
             self.reset()
         self._slot = slot
         if self._pool is None:
-            return self._share(places, meshes, scene)
+            return self._share(slot, places, meshes, scene, weights)
         share = -(-len(meshes) // self._workers)
         starts = range(0, len(meshes), share)
-        parts = [(meshes[i : i + share], None if scene is None else scene[i : i + share]) for i in starts]
-        return np.concatenate(list(self._pool.map(lambda part: self._share(places, *part), parts)))
+        parts = [
+            tuple(None if a is None else a[i : i + share] for a in (meshes, scene, weights)) for i in starts
+        ]
+        return np.concatenate(list(self._pool.map(lambda part: self._share(slot, places, *part), parts)))
 
-    def _share(self, places: list[_Slot], meshes: F64Array, scene: F32Array | None) -> U8Array:
+    def _share(
+        self,
+        slot: int,
+        places: list[_Slot],
+        meshes: F64Array,
+        scene: F32Array | None,
+        weights: F64Array | None,
+    ) -> U8Array:
         offsets = None if scene is None else to_tensor(scene, self._device)
         with torch.inference_mode():
             prepared = [place.prepared for place in places]
-            out = self._generator.render(prepared, to_tensor(meshes, self._device), offsets, self._state)
+            mesh, patches = to_tensor(meshes, self._device), None
+            if weights is not None and slot in self._palettes:
+                side = self._generator.patch_side(-(-places[0].size // self._multiple) * self._multiple)
+                sources, geometry = self._palettes[slot].sources, places[0].geometry
+                shares = to_tensor(weights, self._device)
+                patches = palette_patches(self._warp, geometry, sources, shares, mesh, side)
+            out = self._generator.render(prepared, mesh, offsets, self._state, patches)
             return to_pixels(out, places[0].size)
 
 

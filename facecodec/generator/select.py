@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from facecodec.errors import ConfigError, WeightsError, WeightsMismatchError
+from facecodec.generator.palette import lay_over
 from facecodec.generator.model import ReferenceState, WarpGenerator
 from facecodec.generator.profile import PROFILES
 from facecodec.weights import registry
@@ -46,7 +47,17 @@ class Generator(Protocol):
     def new_state(self) -> RenderState:
         """State of a stream before its first frame."""
 
-    def render(self, references: Sequence[Any], mesh: Tensor, scene: Tensor | None, state: Any) -> Tensor:
+    def patch_side(self, size: int) -> int:
+        """Side of the region patches that it takes beside reference pictures of a side, pixels."""
+
+    def render(
+        self,
+        references: Sequence[Any],
+        mesh: Tensor,
+        scene: Tensor | None,
+        state: Any,
+        patches: Tensor | None = None,
+    ) -> Tensor:
         """Make n consecutive frames.
 
         Args:
@@ -54,6 +65,7 @@ class Generator(Protocol):
             mesh: [n, 478, 3], crop units.
             scene: [n, G, G, 2], or None.
             state: what ``new_state`` gave; moved on.
+            patches: region patches in their places, [n, 4, S', S'], or None.
 
         Returns:
             [n, 3, S, S] in [0, 1].
@@ -83,16 +95,25 @@ class WarpRenderer:
         """See :meth:`WarpGenerator.prepare`."""
         return self._warp.prepare(picture, mesh)
 
+    def patch_side(self, size: int) -> int:
+        """See :class:`Generator`."""
+        return size
+
     def new_state(self) -> NoState:
         """State of a stream: nothing."""
         return NoState()
 
     def render(
-        self, references: Sequence[ReferenceState], mesh: Tensor, scene: Tensor | None, state: NoState
+        self,
+        references: Sequence[ReferenceState],
+        mesh: Tensor,
+        scene: Tensor | None,
+        state: NoState,
+        patches: Tensor | None = None,
     ) -> Tensor:
         """See :class:`Generator`."""
         picture: Tensor = self._warp(references[0], mesh, scene)
-        return picture
+        return picture if patches is None else lay_over(picture, patches)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

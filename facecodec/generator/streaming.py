@@ -95,6 +95,10 @@ class Stream:
         geometry = ReferenceState(restored, state.mesh, state.trust, state.eyes)
         return AdaptiveReference(geometry, references, adaptation)
 
+    def patch_side(self, size: int) -> int:
+        """Side of the region patches that go with reference pictures of a side, pixels."""
+        return size // _shrinking(size)
+
     def new_state(self) -> StreamState:
         """The state before the first frame."""
         return StreamState()
@@ -214,10 +218,14 @@ class Stream:
 
 def _shrink(picture: Tensor) -> Tensor:
     """The picture as the networks see it."""
-    ratio = picture.shape[-1] // _NETWORK_SIZE
-    if ratio > 1 and picture.shape[-1] % (ratio * SIZE_MULTIPLE) == 0:
-        return functional.avg_pool2d(picture, ratio)
-    return picture
+    ratio = _shrinking(picture.shape[-1])
+    return functional.avg_pool2d(picture, ratio) if ratio > 1 else picture
+
+
+def _shrinking(size: int) -> int:
+    """How many times smaller than a picture's side the networks see it."""
+    ratio = size // _NETWORK_SIZE
+    return ratio if ratio > 1 and size % (ratio * SIZE_MULTIPLE) == 0 else 1
 
 
 def _gather(parts: list[Tensor], count: int) -> Tensor:

@@ -1,0 +1,229 @@
+"""Which eyes and mouths are worth sending beside a reference picture, and their patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from facecodec.bitstream import PaletteUnit, Place, StillCodec
+from facecodec.bitstream.limits import PALETTE_SHAPES_MAX, PALETTE_SIDE_MAX
+from facecodec.bitstream.palette import GRAIN, REGIONS, encode_shapes
+from facecodec.generator.model import WarpGenerator
+from facecodec.generator.patches import patch_masks
+from facecodec.generator.warp import warp
+from facecodec.motion.expression import distances, plain_shapes
+from facecodec.motion.face import FaceMotion
+from facecodec.motion.predict import reconstruct
+from facecodec.motion.quantise import dequantise, quantise
+from facecodec.refpic.buffer import Reference
+from facecodec.refpic.intra import encode_still
+from facecodec.refpic.palette import Rect, build_mosaic
+from facecodec.types import F32Array, F64Array, U8Array
+
+ALIGN = 8
+"""Patches are made of blocks of so many pixels."""
+QUALITY_DROP = 20
+"""How much lower than the reference picture's the quality of patches is."""
+LAGRANGE = 2e-4
+"""Squared distance, summed over the frames of a window, that a byte has to save."""
+PIXELS_PER_BYTE = 26.0
+SHAPE_BYTES = 14.0
+UNIT_BYTES = 40.0
+"""What entries are reckoned to cost."""
+REGION_WEIGHT = (1.0, 1.0, 1.0)
+TURN = 0.35
+"""Turn of the head from the reference picture, radians, at which a frame is worth nothing as a source."""
+_RATE_EARLY, _RATE_LATE, _EARLY_S = 100.0, 25.0, 10.0
+"""Bytes a second that may be spent in the first seconds, and later."""
+
+
+def allowance(seconds: float) -> float:
+    """Bytes of palettes that a stream may have spent by a time."""
+    return _RATE_EARLY * min(seconds, _EARLY_S) + _RATE_LATE * max(seconds - _EARLY_S, 0.0)
+
+
+@dataclass(slots=True, eq=False)
+class Scene:
+    """Frames of a window that entries may be taken from, and that they shall serve.
+
+    Attributes:
+        pictures: crops, [S, S, 3] uint8 each.
+        points: [T, 478, 3], their faces in crop units.
+    """
+
+    pictures: list[U8Array]
+    points: F32Array
+
+
+class PaletteChooser:
+    """Chooses entries for one reference picture.
+
+    Args:
+        warper: makes the motion fields.
+        reference: the picture.
+        motion: its motion.
+        qp: of the shapes.
+        quality: of the reference picture.
+
+    Attributes:
+        reference: the picture.
+        ahead: frames of the window that have been looked at.
+    """
+
+    def __init__(
+        self, warper: WarpGenerator, reference: Reference, motion: FaceMotion, qp: int, quality: int
+    ) -> None:
+        self._warper, self.reference, self._motion, self._qp = warper, reference, motion, qp
+        self._quality = max(0, quality - QUALITY_DROP)
+        self._known = [[np.asarray(reference.mesh, np.float64)] for _ in range(REGIONS)]
+        self._cost = [self._estimate(region) for region in range(REGIONS)]
+        self.ahead = 0
+
+    def update(self, scene: Scene, budget: float) -> PaletteUnit | None:
+        """Choose entries from a window; None where none pays.
+
+        Args:
+            scene: the window.
+            budget: bytes that may be spent.
+        """
+        amplitudes = self._motion.fit(scene.points)
+        shapes = plain_shapes(self._motion, amplitudes)
+        picks = self._pick(shapes, _trust(amplitudes, self._motion), budget)
+        while picks:
+            unit, coded = self._code(scene, amplitudes, picks)
+            if len(unit.still) + len(unit.shapes) + UNIT_BYTES / 2 <= budget:
+                for shape, mask in zip(coded, unit.regions, strict=True):
+                    for region in range(REGIONS):
+                        if mask >> region & 1:
+                            self._known[region].append(shape)
+                return unit
+            picks.popitem()
+        return None
+
+    def _estimate(self, region: int) -> float:
+        rect = self._rect(self.reference.mesh[None], region)
+        return rect.width * rect.height / PIXELS_PER_BYTE
+
+    def _pick(self, shapes: F64Array, trust: F64Array, budget: float) -> dict[int, int]:
+        """Frames that become entries, and their regions: greedily, by squared distance saved for a byte."""
+        errors = [distances(shapes, np.stack(self._known[r]), r).min(1) ** 2 for r in range(REGIONS)]
+        between = [distances(shapes, shapes, r) ** 2 for r in range(REGIONS)]
+        picks: dict[int, int] = {}
+        left = budget - UNIT_BYTES
+        while len(picks) < PALETTE_SHAPES_MAX:
+            gains = np.stack(
+                [
+                    trust * REGION_WEIGHT[r] * np.maximum(errors[r][:, None] - between[r], 0).sum(0)
+                    for r in range(REGIONS)
+                ],
+                axis=1,
+            )
+            profit = gains - LAGRANGE * np.array(self._cost)
+            chosen = profit > 0
+            shape_cost = np.array([0.0 if t in picks else SHAPE_BYTES for t in range(len(shapes))])
+            cost = shape_cost + (chosen * self._cost).sum(1)
+            total = np.maximum(profit, 0).sum(1) - LAGRANGE * shape_cost
+            total[cost > left] = -1.0
+            best = int(total.argmax())
+            if total[best] <= 0:
+                break
+            mask = sum(1 << r for r in range(REGIONS) if chosen[best, r])
+            picks[best] = picks.get(best, 0) | mask
+            left -= float(cost[best])
+            for r in range(REGIONS):
+                if mask >> r & 1:
+                    errors[r] = np.minimum(errors[r], between[r][:, best])
+        return picks
+
+    def _code(
+        self, scene: Scene, amplitudes: F64Array, picks: dict[int, int]
+    ) -> tuple[PaletteUnit, F64Array]:
+        """A unit with these entries, and their shapes as the decoder has them."""
+        frames, regions = list(picks), list(picks.values())
+        still = amplitudes[frames].copy()
+        still[:, : still.shape[1] - len(self._motion.model.basis)] = 0
+        nothing = np.zeros((2, still.shape[1]), np.int32)
+        residuals = quantise(still, self._qp, nothing, True)
+        shapes = self._motion.apply(dequantise(reconstruct(residuals, nothing, True), self._qp))
+        rects = {
+            r: self._rect(shapes[[i for i, mask in enumerate(regions) if mask >> r & 1]], r)
+            for r in range(REGIONS)
+            if any(mask >> r & 1 for mask in regions)
+        }
+        patches = {}
+        for i, frame in enumerate(frames):
+            bent, masks = self._bend(scene.pictures[frame], scene.points[frame], shapes[i])
+            for r, rect in rects.items():
+                if regions[i] >> r & 1:
+                    patches[i, r] = _cut(bent, masks[r], rect)
+        sizes = {r: (rect.width, rect.height) for r, rect in rects.items()}
+        data = encode_still(build_mosaic(patches, regions, sizes), self._quality)
+        places = tuple(Place(*(value // GRAIN for value in rect)) for rect in rects.values())
+        unit = PaletteUnit(
+            self.reference.ref_id,
+            self._qp,
+            tuple(regions),
+            places,
+            StillCodec.AV1,
+            encode_shapes(residuals, len(self._motion.model.basis)),
+            data,
+        )
+        return unit, shapes
+
+    @torch.inference_mode()
+    def _bend(self, picture: U8Array, points: F32Array, shape: F64Array) -> tuple[F32Array, F32Array]:
+        """A frame bent into the reference picture's pose, [S, S, 3] in [0, 1], and the masks [3, S, S] there."""
+        size = len(picture)
+        planes = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+        state = self._warper.prepare(planes, torch.from_numpy(np.asarray(points, np.float32)))
+        mesh = torch.from_numpy(shape.astype(np.float32))[None]
+        bent = warp(state.picture, self._warper.face_field(state, mesh, size))[0].clamp(0, 1)
+        masks = patch_masks(self._warper, mesh, size)[0]
+        return bent.permute(1, 2, 0).numpy(), masks.numpy()
+
+    @torch.inference_mode()
+    def _rect(self, shapes: F64Array, region: int) -> Rect:
+        """Where a region lies in pictures of all these shapes, in whole blocks."""
+        size = self.reference.picture.shape[0]
+        meshes = torch.from_numpy(np.asarray(shapes, np.float32))
+        mask = patch_masks(self._warper, meshes, size)[:, region].amax(0).numpy() > 0.02
+        spans = []
+        for axis in (0, 1):
+            there = np.flatnonzero(mask.any(axis))
+            low, high = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, ALIGN)
+            length = min(-(-(high - low) // ALIGN) * ALIGN, GRAIN * PALETTE_SIDE_MAX)
+            start = (low + high - length) // 2 // GRAIN * GRAIN
+            if start + length < high:
+                start += GRAIN
+            spans.append((min(max(start, 0), 255 * GRAIN), length))
+        (x, width), (y, height) = spans
+        return Rect(x, y, width, height)
+
+
+def _trust(amplitudes: F64Array, motion: FaceMotion) -> F64Array:
+    """How good frames are as sources, [T]: 1 in the reference picture's attitude, 0 turned away from it."""
+    pose = amplitudes[:, :6] / motion.pose_scale()
+    turn = np.abs(pose[:, 4:6]).max(1) / TURN
+    return np.asarray(np.clip(1.0 - turn**2, 0.0, 1.0))
+
+
+def _cut(picture: F32Array, mask: F32Array, rect: Rect) -> U8Array:
+    """A patch; what its mask does not show is filled smoothly, so that it costs little."""
+    height, width = picture.shape[:2]
+    ys = np.clip(np.arange(rect.y, rect.y + rect.height), 0, height - 1)
+    xs = np.clip(np.arange(rect.x, rect.x + rect.width), 0, width - 1)
+    patch, share = picture[np.ix_(ys, xs)], mask[np.ix_(ys, xs)]
+    seen = (share > 0.02).astype(np.float32)
+    total, weight = np.zeros_like(patch), np.zeros_like(seen)
+    for sigma, worth in ((2.0, 1.0), (6.0, 1e-2), (20.0, 1e-4)):
+        total += worth * cv2.GaussianBlur(patch * seen[..., None], (0, 0), sigma)
+        weight += worth * cv2.GaussianBlur(seen, (0, 0), sigma)
+    smooth = total / np.maximum(weight, 1e-12)[..., None]
+    out = patch * seen[..., None] + smooth * (1 - seen[..., None])
+    return np.asarray(np.rint(np.clip(out, 0, 1) * 255), np.uint8)
+
+
+__all__ = ["PaletteChooser", "Scene", "allowance"]
