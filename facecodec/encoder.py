@@ -332,7 +332,10 @@ class Encoder:
             if not len(known):
                 return []
             pictures = [crop_picture(items[i].frame.pixels, active.reference.crop) for i in known]
-            scene = Scene(pictures, active.reference.crop.to_crop(points[known]))
+            seen = [items[i].landmarks for i in known]
+            raw = np.stack([face.points for face in seen if face is not None])
+            to_crop = active.reference.crop.to_crop
+            scene = Scene(pictures, to_crop(points[known]), to_crop(raw))
             ticks = items[-1].frame.pts + self.header.frame_duration - self.header.start_pts
             budget = allowance(float(ticks * self.header.time_base)) - self._palette_bytes
             unit = chooser.update(scene, budget)

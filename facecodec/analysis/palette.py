@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 
@@ -25,11 +24,11 @@ from facecodec.types import F32Array, F64Array, U8Array
 
 ALIGN = 8
 """Patches are made of blocks of so many pixels."""
-QUALITY_DROP = 20
+QUALITY_DROP = 10
 """How much lower than the reference picture's the quality of patches is."""
-LAGRANGE = 2e-4
+LAGRANGE = 1e-4
 """Squared distance, summed over the frames of a window, that a byte has to save."""
-PIXELS_PER_BYTE = 26.0
+PIXELS_PER_BYTE = 70.0
 SHAPE_BYTES = 14.0
 UNIT_BYTES = 40.0
 """What entries are reckoned to cost."""
@@ -51,11 +50,13 @@ class Scene:
 
     Attributes:
         pictures: crops, [S, S, 3] uint8 each.
-        points: [T, 478, 3], their faces in crop units.
+        points: [T, 478, 3], their faces in crop units, smoothed: what motion is made of.
+        seen: [T, 478, 3], the same as the tracker saw them.
     """
 
     pictures: list[U8Array]
     points: F32Array
+    seen: F32Array
 
 
 class PaletteChooser:
@@ -78,6 +79,8 @@ class PaletteChooser:
     ) -> None:
         self._warper, self.reference, self._motion, self._qp = warper, reference, motion, qp
         self._quality = max(0, quality - QUALITY_DROP)
+        planes = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255
+        self._state = warper.prepare(planes, torch.from_numpy(np.asarray(reference.mesh, np.float32)))
         self._known = [[np.asarray(reference.mesh, np.float64)] for _ in range(REGIONS)]
         self._cost = [self._estimate(region) for region in range(REGIONS)]
         self.ahead = 0
@@ -89,9 +92,10 @@ class PaletteChooser:
             scene: the window.
             budget: bytes that may be spent.
         """
-        amplitudes = self._motion.fit(scene.points)
+        amplitudes = self._motion.fit(scene.seen)
         shapes = plain_shapes(self._motion, amplitudes)
-        picks = self._pick(shapes, _trust(amplitudes, self._motion), budget)
+        wanted = plain_shapes(self._motion, self._motion.fit(scene.points))
+        picks = self._pick(wanted, shapes, _trust(amplitudes, self._motion), budget)
         while picks:
             unit, coded = self._code(scene, amplitudes, picks)
             if len(unit.still) + len(unit.shapes) + UNIT_BYTES / 2 <= budget:
@@ -107,10 +111,10 @@ class PaletteChooser:
         rect = self._rect(self.reference.mesh[None], region)
         return rect.width * rect.height / PIXELS_PER_BYTE
 
-    def _pick(self, shapes: F64Array, trust: F64Array, budget: float) -> dict[int, int]:
+    def _pick(self, wanted: F64Array, shapes: F64Array, trust: F64Array, budget: float) -> dict[int, int]:
         """Frames that become entries, and their regions: greedily, by squared distance saved for a byte."""
-        errors = [distances(shapes, np.stack(self._known[r]), r).min(1) ** 2 for r in range(REGIONS)]
-        between = [distances(shapes, shapes, r) ** 2 for r in range(REGIONS)]
+        errors = [distances(wanted, np.stack(self._known[r]), r).min(1) ** 2 for r in range(REGIONS)]
+        between = [distances(wanted, shapes, r) ** 2 for r in range(REGIONS)]
         picks: dict[int, int] = {}
         left = budget - UNIT_BYTES
         while len(picks) < PALETTE_SHAPES_MAX:
@@ -155,10 +159,10 @@ class PaletteChooser:
         }
         patches = {}
         for i, frame in enumerate(frames):
-            bent, masks = self._bend(scene.pictures[frame], scene.points[frame], shapes[i])
+            miss, masks = self._bend(scene.pictures[frame], scene.seen[frame], shapes[i])
             for r, rect in rects.items():
                 if regions[i] >> r & 1:
-                    patches[i, r] = _cut(bent, masks[r], rect)
+                    patches[i, r] = _cut(miss, masks[r], rect)
         sizes = {r: (rect.width, rect.height) for r, rect in rects.items()}
         data = encode_still(build_mosaic(patches, regions, sizes), self._quality)
         places = tuple(Place(*(value // GRAIN for value in rect)) for rect in rects.values())
@@ -175,14 +179,15 @@ class PaletteChooser:
 
     @torch.inference_mode()
     def _bend(self, picture: U8Array, points: F32Array, shape: F64Array) -> tuple[F32Array, F32Array]:
-        """A frame bent into the reference picture's pose, [S, S, 3] in [0, 1], and the masks [3, S, S] there."""
+        """How a frame in the reference picture's pose differs from it, [S, S, 3], and the masks [3, S, S]."""
         size = len(picture)
         planes = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
         state = self._warper.prepare(planes, torch.from_numpy(np.asarray(points, np.float32)))
         mesh = torch.from_numpy(shape.astype(np.float32))[None]
         bent = warp(state.picture, self._warper.face_field(state, mesh, size))[0].clamp(0, 1)
         masks = patch_masks(self._warper, mesh, size)[0]
-        return bent.permute(1, 2, 0).numpy(), masks.numpy()
+        own = warp(self._state.picture, self._warper.face_field(self._state, mesh, size))[0].clamp(0, 1)
+        return (bent - own).permute(1, 2, 0).numpy(), masks.numpy()
 
     @torch.inference_mode()
     def _rect(self, shapes: F64Array, region: int) -> Rect:
@@ -210,20 +215,19 @@ def _trust(amplitudes: F64Array, motion: FaceMotion) -> F64Array:
     return np.asarray(np.clip(1.0 - turn**2, 0.0, 1.0))
 
 
-def _cut(picture: F32Array, mask: F32Array, rect: Rect) -> U8Array:
-    """A patch; what its mask does not show is filled smoothly, so that it costs little."""
-    height, width = picture.shape[:2]
+def _cut(miss: F32Array, mask: F32Array, rect: Rect) -> U8Array:
+    """A patch: half the difference plus 128; light is taken out, so that none is left at the rim."""
+    height, width = miss.shape[:2]
     ys = np.clip(np.arange(rect.y, rect.y + rect.height), 0, height - 1)
     xs = np.clip(np.arange(rect.x, rect.x + rect.width), 0, width - 1)
-    patch, share = picture[np.ix_(ys, xs)], mask[np.ix_(ys, xs)]
-    seen = (share > 0.02).astype(np.float32)
-    total, weight = np.zeros_like(patch), np.zeros_like(seen)
-    for sigma, worth in ((2.0, 1.0), (6.0, 1e-2), (20.0, 1e-4)):
-        total += worth * cv2.GaussianBlur(patch * seen[..., None], (0, 0), sigma)
-        weight += worth * cv2.GaussianBlur(seen, (0, 0), sigma)
-    smooth = total / np.maximum(weight, 1e-12)[..., None]
-    out = patch * seen[..., None] + smooth * (1 - seen[..., None])
-    return np.asarray(np.rint(np.clip(out, 0, 1) * 255), np.uint8)
+    patch, share = miss[np.ix_(ys, xs)], mask[np.ix_(ys, xs)]
+    y, x = np.mgrid[: rect.height, : rect.width]
+    axes = np.stack([np.ones_like(x), x / rect.width - 0.5, y / rect.height - 0.5], -1).reshape(-1, 3)
+    rim = (share * (1 - share)).reshape(-1, 1)
+    normal = (axes * rim).T @ axes + np.diag([1e-3, 1.0, 1.0]) * max(float(rim.sum()), 1e-3) * 0.02
+    plane = np.linalg.solve(normal, (axes * rim).T @ patch.reshape(-1, 3))
+    patch = (patch - (axes @ plane).reshape(patch.shape)) * np.clip(share / 0.25, 0, 1)[..., None]
+    return np.asarray(np.rint(np.clip(patch * 127.5 + 128, 0, 255)), np.uint8)
 
 
 __all__ = ["PaletteChooser", "Scene", "allowance"]

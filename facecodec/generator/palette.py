@@ -1,4 +1,8 @@
-"""An expression palette on the screen: patches of several entries, bent into place, blended and matched in colour."""
+"""An expression palette on the screen: entries bent into place and added to the warped reference picture.
+
+A patch holds what another frame shows otherwise than the reference picture bent to the same expression. So
+colours meet at its rim by themselves, and what costs no bits stays as sharp as the reference picture.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,8 @@ from facecodec.types import F64Array, U8Array
 
 _UNHEARD = 1e-3
 """An entry of less weight is left out."""
-_RIDGE = (1e-3, 0.05)
-"""Holds the plane of colour back, against the rim's weight: its height, and its slopes."""
+_ZERO = 128 / 255
+"""Where a patch holds this it changes nothing."""
 
 
 class RegionPatch(NamedTuple):
@@ -28,7 +32,7 @@ class RegionPatch(NamedTuple):
 
     Attributes:
         region: 0 right eye, 1 left eye, 2 mouth.
-        pixels: [h, w, 3] uint8.
+        pixels: [h, w, 3] uint8, half the difference from the warped reference picture, plus 128.
         box: left, top, width and height in the reference picture, its pixels.
         shape: face with this expression in the reference picture's pose, [478, 3] crop units.
     """
@@ -44,7 +48,7 @@ class PatchSource(NamedTuple):
 
     Attributes:
         region: what it shows.
-        state: its mesh; the picture is the patch alone, [1, 3, h, w] in [0, 1].
+        state: its mesh; the picture is the patch alone, [1, 3, h, w], half the difference plus 128/255.
         box: left, top, width and height of the patch in the reference picture, crop units.
     """
 
@@ -53,9 +57,7 @@ class PatchSource(NamedTuple):
     box: tuple[float, float, float, float]
 
 
-def prepare_source(
-    warper: WarpGenerator, patch: RegionPatch, size: int
-) -> PatchSource:
+def prepare_source(warper: WarpGenerator, patch: RegionPatch, size: int) -> PatchSource:
     """Take in an entry.
 
     Args:
@@ -66,7 +68,9 @@ def prepare_source(
     device = warper.triangles.device
     mesh = torch.from_numpy(patch.shape.astype(np.float32)).to(device)
     state = warper.prepare(mesh.new_zeros(3, size, size), mesh)
-    planes = torch.from_numpy(np.ascontiguousarray(patch.pixels)).to(device).permute(2, 0, 1)[None].float() / 255
+    planes = (
+        torch.from_numpy(np.ascontiguousarray(patch.pixels)).to(device).permute(2, 0, 1)[None].float() / 255
+    )
     left, top, width, height = (value / size for value in patch.box)
     return PatchSource(PatchRegion(patch.region), replace(state, picture=planes), (left, top, width, height))
 
@@ -79,10 +83,7 @@ def palette_patches(
     mesh: Tensor,
     size: int,
 ) -> Tensor:
-    """Bend, blend and match the entries of a palette.
-
-    The colour of a patch is shifted by the plane over (x, y) that brings its rim nearest to the warped
-    reference picture, which it is laid upon.
+    """Bend and blend the entries of a palette, over the warped reference picture.
 
     Args:
         warper: makes the motion fields.
@@ -116,7 +117,7 @@ def palette_patches(
         layer = mesh.new_zeros(len(mesh), 4, size * size)
         for e in taken:
             frames = torch.nonzero(shown[:, e]).squeeze(1)
-            part = _patch(warper, reference, sources[e], mesh[frames], here[frames], masks[frames, region])
+            part = _patch(warper, reference, sources[e], mesh[frames], here[frames])
             layer.index_add_(0, frames, part * weights[frames, e, None, None])
         mask = masks[:, region].reshape(len(mesh), 1, -1) * (1 - out[:, 3:])
         out = out + layer * mask
@@ -129,9 +130,9 @@ def lay_over(picture: Tensor, patches: Tensor) -> Tensor:
 
 
 def _patch(
-    warper: WarpGenerator, reference: ReferenceState, source: PatchSource, mesh: Tensor, ids: Tensor, mask: Tensor
+    warper: WarpGenerator, reference: ReferenceState, source: PatchSource, mesh: Tensor, ids: Tensor
 ) -> Tensor:
-    """An entry in its place in each frame, matched in colour: RGB and 1, [N, 4, S * S], 0 elsewhere."""
+    """The reference picture changed by an entry, in each frame: RGB and 1, [N, 4, S * S], 0 elsewhere."""
     size = ids.shape[-1]
     shift, _, pixels = warper.face_shift(source.state, mesh, ids)
     place = raster.pixel_places(pixels, size)[:, :2]
@@ -140,9 +141,7 @@ def _patch(
     colour = _sample(source.state.picture, (place + shift - low) / extent)
     under, _, _ = warper.face_shift(reference, mesh, ids)
     below = _sample(reference.picture, place + under)
-    frame = pixels // (size * size)
-    share = mask.reshape(-1)[pixels]
-    colour = colour + _match(below - colour, share * (1 - share), place, frame, len(mesh))
+    colour = below + 2 * (colour - _ZERO)
     whole = torch.cat([colour.clamp(0, 1), torch.ones_like(colour[:, :1])], 1)
     flat = whole.new_zeros(len(mesh) * size * size, 4).index_copy(0, pixels, whole)
     return flat.reshape(len(mesh), -1, 4).permute(0, 2, 1)
@@ -152,35 +151,6 @@ def _sample(picture: Tensor, where: Tensor) -> Tensor:
     """Colours [P, 3] of a picture [1, 3, h, w] at places [P, 2], its sides 1 long."""
     grid = (where * 2 - 1)[None, :, None]
     return functional.grid_sample(picture, grid, "bicubic", "border", align_corners=False)[0, :, :, 0].T
-
-
-def _match(miss: Tensor, weight: Tensor, place: Tensor, frame: Tensor, count: int) -> Tensor:
-    """Plane over (x, y) that takes most of a difference away, weighted least squares for every frame.
-
-    Args:
-        miss: [P, 3], the difference.
-        weight: [P].
-        place: [P, 2].
-        frame: [P] int64 below ``count``.
-        count: frames.
-
-    Returns:
-        [P, 3], the plane.
-    """
-
-    def total(values: Tensor) -> Tensor:
-        return values.new_zeros(count, values.shape[1]).index_add_(0, frame, values)
-
-    heavy = total(weight[:, None]).clamp(min=1e-6)
-    middle = total(place * weight[:, None]) / heavy
-    away = place - middle[frame]
-    spread = (total((away.square().sum(1) * weight)[:, None]) / heavy).sqrt().clamp(min=1e-6)
-    axes = torch.cat([torch.ones_like(weight)[:, None], away / spread[frame]], 1)
-    normal = total((axes[:, :, None] * axes[:, None] * weight[:, None, None]).flatten(1)).reshape(-1, 3, 3)
-    right = total((axes[:, :, None] * miss[:, None] * weight[:, None, None]).flatten(1)).reshape(-1, 3, 3)
-    ridge = torch.diag(normal.new_tensor([_RIDGE[0], _RIDGE[1], _RIDGE[1]]))
-    plane = torch.linalg.solve(normal + ridge * heavy[:, :, None], right)
-    return (axes[:, None] @ plane[frame])[:, 0]
 
 
 __all__ = ["PatchSource", "RegionPatch", "lay_over", "palette_patches", "prepare_source"]

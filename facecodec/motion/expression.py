@@ -18,7 +18,10 @@ _IRISES = ((468,), (473,))
 _GAZE_WEIGHT = 1.0
 _CORNER_WEIGHT = 2.0
 _LIP_WEIGHT = 0.5
-SHARPNESS = 3.0
+_UNDER = (2.0, 2.0, 1.0)
+"""What it costs that an entry's opening is the smaller one: nothing can be shown that it does not hold.
+Closing a wide one is easier. Right eye, left eye, mouth."""
+SHARPNESS = 4.0
 """Power of the distance by which the weight of an entry falls."""
 _FLOOR = 1e-3
 
@@ -80,10 +83,19 @@ def features(shapes: F64Array, region: int, scale: float) -> F64Array:
 
 
 def distances(shapes: F64Array, entries: F64Array, region: int) -> F64Array:
-    """Distance of a region in frames [T, 478, 3] and in entries [E, 478, 3]: [T, E], face radii."""
+    """Distance of a region in frames [T, 478, 3] from entries [E, 478, 3]: [T, E], face radii."""
     scale = max(float(radius(entries[0])), 1e-6)
     a, b = features(shapes, region, scale), features(entries, region, scale)
-    return np.asarray(np.sqrt(np.maximum(((a[:, None] - b[None]) ** 2).sum(-1), 0.0)))
+    squares = ((a[:, None] - b[None]) ** 2).sum(-1)
+    gaps, there = (_gap(s, region) / scale for s in (shapes, entries))
+    missing = np.maximum(gaps[:, None] - there[None], 0.0)
+    return np.asarray(np.sqrt(squares + (_UNDER[region] * missing) ** 2))
+
+
+def _gap(shapes: F64Array, region: int) -> F64Array:
+    """How far a region stands open, [T], in the unit of the points."""
+    opening = (RIGHT_EYE, LEFT_EYE, MOUTH)[region]
+    return opening.gap(shapes) * opening.width(shapes)
 
 
 def entry_weights(distance: F64Array) -> F64Array:
@@ -112,9 +124,7 @@ def entry_weights(distance: F64Array) -> F64Array:
     return np.asarray(np.where(total > 1e-12, raw / np.maximum(total, 1e-12), nearest))
 
 
-def show_weights(
-    shapes: F64Array, reference: F64Array, entries: Sequence[tuple[int, F64Array]]
-) -> F64Array:
+def show_weights(shapes: F64Array, reference: F64Array, entries: Sequence[tuple[int, F64Array]]) -> F64Array:
     """How much of each entry of a palette frames show; the reference picture is an entry of every region.
 
     Args:

@@ -59,7 +59,9 @@ class Palette:
         self.entries = kept
 
 
-def mosaic_layout(regions: Sequence[int], sizes: dict[int, tuple[int, int]]) -> tuple[list[tuple[int, int, int, int]], int, int]:
+def mosaic_layout(
+    regions: Sequence[int], sizes: dict[int, tuple[int, int]]
+) -> tuple[list[tuple[int, int, int, int]], int, int]:
     """Where the patches stand in the mosaic: a column for each region, from the left, filled from the top.
 
     Args:
@@ -83,7 +85,9 @@ def mosaic_layout(regions: Sequence[int], sizes: dict[int, tuple[int, int]]) -> 
     return places, x, max(filled.values())
 
 
-def build_mosaic(patches: dict[tuple[int, int], U8Array], regions: Sequence[int], sizes: dict[int, tuple[int, int]]) -> U8Array:
+def build_mosaic(
+    patches: dict[tuple[int, int], U8Array], regions: Sequence[int], sizes: dict[int, tuple[int, int]]
+) -> U8Array:
     """Put patches, by (shape, region), into a mosaic; what stays empty below a column repeats its last row."""
     places, width, height = mosaic_layout(regions, sizes)
     out = np.full((height, width, 3), 128, np.uint8)
@@ -94,7 +98,9 @@ def build_mosaic(patches: dict[tuple[int, int], U8Array], regions: Sequence[int]
     return out
 
 
-def cut_mosaic(mosaic: U8Array, regions: Sequence[int], sizes: dict[int, tuple[int, int]]) -> dict[tuple[int, int], U8Array]:
+def cut_mosaic(
+    mosaic: U8Array, regions: Sequence[int], sizes: dict[int, tuple[int, int]]
+) -> dict[tuple[int, int], U8Array]:
     """The inverse of :func:`build_mosaic`."""
     places, _, _ = mosaic_layout(regions, sizes)
     return {
