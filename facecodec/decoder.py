@@ -147,7 +147,8 @@ class Decoder:
 
         Args:
             kind: what it carried, where that is known. The place of a lost reference picture in the buffer
-                is emptied, so that nothing is made from the older picture there. A lost palette changes nothing.
+                is emptied, so that nothing is made from the older picture there. Without a palette unit
+                pictures are made as before it.
         """
         if kind is PacketKind.PALETTE:
             return

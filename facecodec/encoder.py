@@ -303,7 +303,7 @@ class Encoder:
         self._access_pts = None
 
     def _palette_of(self, reference: Reference, motion: FaceMotion) -> PaletteChooser | None:
-        """What is known of a reference picture's palette; it stays as long as the picture is in the buffer."""
+        """What is known of a reference picture's palette; it lasts as long as the picture."""
         if self.config.palette == "off" or not self.config.lookahead:
             return None
         kept = self._palettes.get(reference.ref_id)

@@ -9,11 +9,11 @@ from typing import Any
 
 from facecodec.api.report import Accounts
 from facecodec.bitstream import (
-    BITSTREAM_VERSION,
     MAGIC,
     AudioCodec,
     IndexUnit,
     MotionUnit,
+    PaletteUnit,
     ReferenceUnit,
     StreamHeader,
     View,
@@ -45,6 +45,7 @@ class StreamInfo:
         frame_rate: usual frames a second.
         audio: such as ``opus, mono``, or None.
         references: reference pictures.
+        palette_units: updates of expression palettes.
         random_access_points: groups where decoding can start.
         held_frames: frames in which the face was lost.
         section_bytes: bytes of each part; they sum to ``bytes`` in a complete file.
@@ -70,6 +71,7 @@ class StreamInfo:
     frame_rate: float
     audio: str | None
     references: int
+    palette_units: int
     random_access_points: int
     held_frames: int
     section_bytes: dict[str, int]
@@ -90,6 +92,7 @@ class _Sums:
     accounts: Accounts
     levels: LevelState
     references: int = 0
+    palettes: int = 0
     access: int = 0
     held: int = 0
     face: float = 0.0
@@ -129,6 +132,8 @@ def walk(
                 sums.accounts.add(at.unit, at.size)
                 if isinstance(at.unit, IndexUnit):
                     sums.accounts.section_bytes["index"] += TRAILER_BYTES
+            if sums is not None and isinstance(at.unit, PaletteUnit):
+                sums.palettes += 1
             if isinstance(at.unit, ReferenceUnit):
                 yield decoder.take_reference(at.unit)
             elif isinstance(at.unit, MotionUnit):
@@ -178,7 +183,7 @@ def _info(path: str, size: int, header: StreamHeader, sums: _Sums) -> StreamInfo
     return StreamInfo(
         path=path,
         bytes=size,
-        bitstream_version=BITSTREAM_VERSION,
+        bitstream_version=header.version,
         model_id=header.model_id.hex(),
         keypoint_set=header.keypoint_set.name.lower(),
         width=header.width,
@@ -190,6 +195,7 @@ def _info(path: str, size: int, header: StreamHeader, sums: _Sums) -> StreamInfo
         frame_rate=float(1 / (header.frame_duration * header.time_base)),
         audio=sound,
         references=sums.references,
+        palette_units=sums.palettes,
         random_access_points=sums.access,
         held_frames=sums.held,
         section_bytes=accounts.section_bytes,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from facecodec.bitstream import limits
 from facecodec.bitstream.bits import pack_varint, parse_varint
-from facecodec.errors import BitstreamError, ChecksumError, LimitError, TruncatedError
+from facecodec.errors import BitstreamError, ChecksumError, TruncatedError
 
 UNIT_HEADER_BYTES_MAX = 4
 

@@ -36,6 +36,10 @@ RefQuality = Annotated[int, typer.Option(help="Quality of reference pictures, 0 
 ScenePoints = Annotated[
     Literal["auto", "off"], typer.Option(help="Code the motion of hair, shoulders and background.")
 ]
+PaletteUse = Annotated[
+    Literal["auto", "off"],
+    typer.Option(help="Send eyes and mouths that the reference picture does not show, where they pay."),
+]
 IntraPeriod = Annotated[
     int, typer.Option(help="Frames between reference pictures at most; 0 leaves it to the encoder.")
 ]

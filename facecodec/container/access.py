@@ -85,6 +85,35 @@ def scan_random_access(source: ByteSource, header: StreamHeader, offset: int) ->
     return points.entries
 
 
+def find_palettes(source: ByteSource, first: int, end: int) -> list[int]:
+    """Byte offsets of the palette units of a reference picture.
+
+    Args:
+        source: the file.
+        first: byte offset of the reference unit.
+        end: where the search ends.
+
+    Returns:
+        Those in front of ``end`` and of another picture in the same slot; payloads are passed over.
+    """
+    found: list[int] = []
+    offset, slot = first, -1
+    try:
+        while offset < end and (data := source.read(offset, UNIT_HEADER_BYTES_MAX + 1)):
+            frame = parse_unit_head(data, base=offset)
+            ref_id = data[frame.head_bytes] & 7 if frame.payload_bytes else -1
+            if frame.kind == UnitKind.REFERENCE and offset == first:
+                slot = ref_id
+            elif ref_id == slot and frame.kind == UnitKind.REFERENCE:
+                break
+            elif ref_id == slot and frame.kind == UnitKind.PALETTE:
+                found.append(offset)
+            offset += frame.total_bytes
+    except (BitstreamError, IndexError):
+        pass
+    return found
+
+
 def is_sound(entry: IndexEntry, units: Sequence[Unit]) -> bool:
     """Whether the units at an entry's offsets (motion, reference, backdrop if any) belong together."""
     motion, reference = units[:2]

@@ -30,7 +30,7 @@ from facecodec.bitstream import (
 )
 from facecodec.bitstream.framing import UNIT_HEADER_BYTES_MAX, at_offset
 from facecodec.bitstream.index import TRAILER_BYTES, find_entry, parse_trailer
-from facecodec.container.access import is_sound, scan_random_access
+from facecodec.container.access import find_palettes, is_sound, scan_random_access
 from facecodec.container.source import ByteSource
 from facecodec.container.writer import FcvWriter
 from facecodec.errors import BadMagicError, BitstreamError, ChecksumError, LimitError, TruncatedError
@@ -160,7 +160,7 @@ class FcvReader:
     def seek(self, pts: int) -> None:
         """Make :meth:`units` start where ``pts`` can be decoded.
 
-        It then gives the reference unit and the backdrop unit that are needed, and goes on from the
+        It then gives the reference, backdrop and palette units that are needed, and goes on from the
         random access point at or before ``pts``, or from the first one. A file without a usable
         index is scanned once. Without any random access point it starts at the first unit.
 
@@ -188,19 +188,22 @@ class FcvReader:
             self._start, self._ahead, self._again = len(MAGIC), (), []
             return
         self._start = entry.motion_offset
-        wanted = (entry.reference_offset, entry.backdrop_offset)
+        wanted = [entry.reference_offset, entry.backdrop_offset]
+        wanted += find_palettes(self._source, entry.reference_offset, self._start)
         self._ahead = tuple(sorted(offset for offset in wanted if offset))
         later = entries[bisect_left(entries, entry.motion_offset, key=_motion_offset) :]
         self._again = [e for e in later if e.reference_offset < self._start]
 
     def earlier_stills(self) -> Iterator[Unit]:
-        """Give the reference and backdrop units from before the place sought that are named again behind it.
+        """Give the reference, backdrop and palette units from before the place sought that are named again.
 
         To be decoded before what :meth:`units` gives. Those that are damaged or not where the index says
         are left out.
         """
         sound = [entry for entry in self._again if self._is_sound(entry)]
         offsets = {offset for entry in sound for offset in entry[2:] if 0 < offset < self._start}
+        for first in {entry.reference_offset for entry in sound}:
+            offsets.update(find_palettes(self._source, first, self._start))
         for offset in sorted(offsets):
             at = self._read_at(offset, resilient=True)
             if at is not None and not isinstance(at.unit, DamagedUnit):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from facecodec.errors import ConfigError, WeightsError, WeightsMismatchError
-from facecodec.generator.palette import lay_over
 from facecodec.generator.model import ReferenceState, WarpGenerator
+from facecodec.generator.palette import lay_over
 from facecodec.generator.profile import PROFILES
 from facecodec.weights import registry
 

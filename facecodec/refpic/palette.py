@@ -88,13 +88,12 @@ def mosaic_layout(
 def build_mosaic(
     patches: dict[tuple[int, int], U8Array], regions: Sequence[int], sizes: dict[int, tuple[int, int]]
 ) -> U8Array:
-    """Put patches, by (shape, region), into a mosaic; what stays empty below a column repeats its last row."""
+    """Put patches, by (shape, region), into a mosaic; what stays empty is 128."""
     places, width, height = mosaic_layout(regions, sizes)
     out = np.full((height, width, 3), 128, np.uint8)
     for shape, region, x, y in places:
         w, h = sizes[region]
         out[y : y + h, x : x + w] = patches[shape, region]
-        out[y + h :, x : x + w] = patches[shape, region][-1:]
     return out
 
 

@@ -12,6 +12,7 @@ from facecodec.bitstream import (
     IndexEntry,
     IndexUnit,
     MotionUnit,
+    PaletteUnit,
     ReferenceUnit,
     StillCodec,
     StreamHeader,
@@ -29,6 +30,7 @@ from facecodec.bitstream import (
 from facecodec.bitstream.bits import FieldReader, pack_svarint, pack_varint, parse_varint
 from facecodec.bitstream.index import pack_trailer, parse_trailer
 from facecodec.bitstream.limits import S64_MAX, S64_MIN
+from facecodec.bitstream.palette import Place
 from facecodec.errors import (
     BadMagicError,
     BitstreamError,
@@ -60,8 +62,9 @@ REFERENCE = ReferenceUnit(7, 0, -100, 5, 16, StillCodec.AV1, b"", b"s")
 BACKDROP = BackdropUnit(0, StillCodec.AV1, 16, 4096, b"s")
 MOTION = MotionUnit(1, 0, 2, -3, b"xyz", reset=True, deltas=(5,))
 AUDIO = AudioUnit(-1, (b"\x08a", b"\x0b\x02Y"))
+PALETTE = PaletteUnit(2, 51, (5,), (Place(0, 1, 2, 3), Place(255, 255, 64, 64)), StillCodec.AV1, b"g", b"s")
 INDEX = IndexUnit(9, 9, (IndexEntry(-4, 50, 10, 20), IndexEntry(9, 51, 50, 0)))
-UNITS: list[Unit] = [HEADER, REFERENCE, BACKDROP, MOTION, AUDIO, INDEX, ExtensionUnit(b"later")]
+UNITS: list[Unit] = [HEADER, REFERENCE, BACKDROP, MOTION, AUDIO, INDEX, PALETTE, ExtensionUnit(b"later")]
 
 
 def by_kind(unit: Unit) -> str:
@@ -128,6 +131,20 @@ BAD_FIELDS: list[tuple[Unit, str, object]] = [
     (HEADER, "audio_codec", 2),
     (HEADER, "channels", 3),
     (HEADER, "pre_skip", 65536),
+    (HEADER, "version", 3),
+    (PALETTE, "ref_id", 8),
+    (PALETTE, "qp", 52),
+    (PALETTE, "regions", (0,)),
+    (PALETTE, "regions", (8,)),
+    (PALETTE, "regions", ()),
+    (PALETTE, "regions", (5,) * 17),
+    (PALETTE, "places", ()),
+    (PALETTE, "places", (Place(0, 0, 1, 1), Place(0, 0, 65, 1))),
+    (PALETTE, "places", (Place(256, 0, 1, 1), Place(0, 0, 1, 1))),
+    (PALETTE, "still_codec", 2),
+    (PALETTE, "shapes", b""),
+    (PALETTE, "shapes", bytes(4097)),
+    (PALETTE, "still", b""),
     (REFERENCE, "ref_id", 8),
     (REFERENCE, "pts", S64_MIN - 1),
     (REFERENCE, "crop_x", -65537),
@@ -177,15 +194,22 @@ def test_a_crop_view_is_as_large_as_the_crop() -> None:
 
 def test_other_versions_are_refused_before_anything_else() -> None:
     with pytest.raises(UnsupportedVersionError) as caught:
-        StreamHeader.parse(b"\x02")
-    assert (caught.value.found, caught.value.supported) == (2, 1)
+        StreamHeader.parse(b"\x03")
+    assert (caught.value.found, caught.value.supported) == (3, 2)
+
+
+def test_a_header_of_version_1_keeps_its_version() -> None:
+    payload = b"\x01" + HEADER.pack()[1:]
+    header = StreamHeader.parse(payload)
+    assert header.version == 1
+    assert header.pack() == payload
 
 
 def test_spare_bytes_and_reserved_bits_are_refused() -> None:
     for unit in (HEADER, AUDIO, INDEX):
         with pytest.raises(LimitError, match="behind the last field"):
             parse_payload(unit.KIND, unit.pack() + b"\0")
-    for unit in (MOTION, AUDIO):
+    for unit in (MOTION, AUDIO, PALETTE):
         payload = bytearray(unit.pack())
         payload[0] |= 0x40
         with pytest.raises(LimitError, match="reserved flags"):
@@ -195,8 +219,6 @@ def test_spare_bytes_and_reserved_bits_are_refused() -> None:
 
 
 def test_framing_limits() -> None:
-    with pytest.raises(LimitError, match="unit type is 7"):
-        parse_unit_head(b"\x07")
     with pytest.raises(LimitError, match="payload bytes is 65537"):
         parse_unit_head(pack_varint(65537 << 3 | UnitKind.MOTION))
     with pytest.raises(LimitError, match="spare varint bytes"):

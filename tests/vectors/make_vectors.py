@@ -29,6 +29,8 @@ from facecodec.bitstream import (
     IndexEntry,
     IndexUnit,
     MotionUnit,
+    PaletteUnit,
+    Place,
     ReferenceUnit,
     StillCodec,
     StreamHeader,
@@ -40,6 +42,7 @@ from facecodec.bitstream import (
 )
 from facecodec.bitstream.levels import ChannelLayout, LevelState, encode_levels
 from facecodec.bitstream.mesh import encode_mesh
+from facecodec.bitstream.palette import encode_shapes
 from facecodec.container import FcvWriter
 from facecodec.entropy import BitModels, RangeEncoder
 from facecodec.motion.predict import reconstruct
@@ -60,6 +63,10 @@ BACKDROP = BackdropUnit(3, StillCodec.AV1, 640, 360, STILL)
 MOTION = MotionUnit(3, 24, 48, 0, bytes.fromhex("c0ffee01"), reset=True)
 MOTION_VFR = MotionUnit(0, 51, 3, 2, b"", deltas=(0, 300))
 AUDIO = AudioUnit(-312, (b"\x48" + bytes(19), b"\xfc\x01\x02"), absolute=True)
+PALETTE = PaletteUnit(
+    3, 24, (7, 4), (Place(18, 25, 12, 10), Place(32, 27, 12, 8), Place(0, 255, 64, 1)), StillCodec.AV1,
+    b"shapes", STILL, clear=True,
+)  # fmt: skip
 INDEX = IndexUnit(250, 250, (IndexEntry(0, 3000, 40), IndexEntry(100, 9000, 7000, 5000)))
 
 VALID: dict[str, Unit] = {
@@ -71,6 +78,7 @@ VALID: dict[str, Unit] = {
     "motion_vfr": MOTION_VFR,
     "audio": AUDIO,
     "index": INDEX,
+    "palette": PALETTE,
 }
 
 # Vector, byte of the payload, what goes there: one field beyond its limit, under a good checksum.
@@ -83,6 +91,7 @@ OVERLIMIT = {
     "motion_vfr": (1, b"\x34"),  # qp 52
     "audio": (3, b"\x41"),  # n_packets 65
     "index": (4, b"\x81\x80\x04"),  # n_entries 65537
+    "palette": (3, b"\x08"),  # regions of the first shape
 }
 
 
@@ -111,13 +120,14 @@ def flip_last(data: bytes) -> bytes:
 
 
 def example_file() -> bytes:
-    """A small file: header, reference, backdrop, two groups, sound, index."""
+    """A small file: header, reference, backdrop, palette, two groups, sound, index."""
     out = io.BytesIO()
     with FcvWriter(out) as writer:
         writer.write_header(FRAME_HEADER)
         packets: list[tuple[PacketKind, Unit, bool]] = [
             (PacketKind.REFERENCE, REFERENCE, False),
             (PacketKind.BACKDROP, BACKDROP, False),
+            (PacketKind.PALETTE, PALETTE, False),
             (PacketKind.MOTION, MOTION, True),
             (PacketKind.AUDIO, AUDIO, False),
             (PacketKind.MOTION, dataclasses.replace(MOTION_VFR, ref_id=3), False),
@@ -200,6 +210,17 @@ def levels_vector() -> tuple[bytes, dict[str, object]]:
     }  # fmt: skip
 
 
+def shapes_vector() -> tuple[bytes, dict[str, object]]:
+    """Shapes of a palette unit, and the values that they make."""
+    residuals = some_residuals(lcg(7), 5, 46)
+    residuals[:, :6] = 0
+    values = reconstruct(residuals, np.zeros((2, 46), np.int32), True)
+    return encode_shapes(residuals, 40), {
+        "contexts_sha256": contexts_sha256(), "deformations": 40, "n": 5,
+        "residuals": residuals.tolist(), "values": values.tolist(),
+    }  # fmt: skip
+
+
 def mesh_vector() -> tuple[bytes, dict[str, object]]:
     """Levels of a mesh: place at both ends of its range, shape falling off."""
     numbers = lcg(BITSTREAM_VERSION)
@@ -228,9 +249,10 @@ def all_vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
     vectors["header_crop_version"] = broken, {"type": "unit", "error": "UnsupportedVersionError"}
     vectors["range_coder"] = (coder := coder_vector())[0], {"type": "range_coder", **coder[1]}
     vectors["levels"] = (levels := levels_vector())[0], {"type": "levels", **levels[1]}
+    vectors["shapes"] = (shapes := shapes_vector())[0], {"type": "shapes", **shapes[1]}
     vectors["mesh"] = (mesh := mesh_vector())[0], {"type": "mesh", **mesh[1]}
     file = example_file()
-    vectors["file"] = file, {"type": "file", "units": [0, 1, 2, 3, 4, 3, 5]}
+    vectors["file"] = file, {"type": "file", "units": [0, 1, 2, 7, 3, 4, 3, 5]}
     for suffix, broken, error in (
         ("badmagic", b"FCW" + file[3:], "BadMagicError"),
         ("truncated", file[:60], "TruncatedError"),
