@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 
+from facecodec.analysis.likeness import RegionShown
 from facecodec.bitstream import PaletteUnit, Place, StillCodec
 from facecodec.bitstream.limits import PALETTE_SHAPES_MAX, PALETTE_SIDE_MAX
 from facecodec.bitstream.palette import GRAIN, REGIONS, encode_shapes
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.patches import patch_masks
 from facecodec.generator.warp import warp
-from facecodec.motion.expression import distances, plain_shapes
+from facecodec.motion.expression import plain_shapes
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.predict import reconstruct
 from facecodec.motion.quantise import dequantise, quantise
@@ -26,13 +29,14 @@ ALIGN = 8
 """Patches are made of blocks of so many pixels."""
 QUALITY_DROP = 10
 """How much lower than the reference picture's the quality of patches is."""
-LAGRANGE = 1e-4
-"""Squared distance, summed over the frames of a window, that a byte has to save."""
+STRIDE = 2
+"""One frame in so many is looked at."""
+LAGRANGE = 0.1
+"""Squared error, summed over the pixels and frames of a window, that a byte has to save."""
 PIXELS_PER_BYTE = 70.0
 SHAPE_BYTES = 14.0
 UNIT_BYTES = 40.0
 """What entries are reckoned to cost."""
-REGION_WEIGHT = (1.0, 1.0, 1.0)
 TURN = 0.35
 """Turn of the head from the reference picture, radians, at which a frame is worth nothing as a source."""
 _RATE_EARLY, _RATE_LATE, _EARLY_S = 100.0, 25.0, 10.0
@@ -81,8 +85,13 @@ class PaletteChooser:
         self._quality = max(0, quality - QUALITY_DROP)
         planes = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255
         self._state = warper.prepare(planes, torch.from_numpy(np.asarray(reference.mesh, np.float32)))
-        self._known = [[np.asarray(reference.mesh, np.float64)] for _ in range(REGIONS)]
-        self._cost = [self._estimate(region) for region in range(REGIONS)]
+        mesh = np.asarray(reference.mesh, np.float64)
+        self._rects = [self._rect(mesh[None], region) for region in range(REGIONS)]
+        self._cost = [rect.width * rect.height / PIXELS_PER_BYTE for rect in self._rects]
+        self._shown = [
+            RegionShown(r, mesh, rect.width // 2 * (rect.height // 2) * 3)
+            for r, rect in enumerate(self._rects)
+        ]
         self.ahead = 0
 
     def update(self, scene: Scene, budget: float) -> PaletteUnit | None:
@@ -92,54 +101,63 @@ class PaletteChooser:
             scene: the window.
             budget: bytes that may be spent.
         """
+        scene = Scene(scene.pictures[::STRIDE], scene.points[::STRIDE], scene.seen[::STRIDE])
         amplitudes = self._motion.fit(scene.seen)
         shapes = plain_shapes(self._motion, amplitudes)
         wanted = plain_shapes(self._motion, self._motion.fit(scene.points))
-        picks = self._pick(wanted, shapes, _trust(amplitudes, self._motion), budget)
+        textures = self._textures(scene)
+        before = copy.deepcopy(self._shown)
+        picks = self._pick(wanted, shapes, textures, _trust(amplitudes, self._motion), budget)
+        self._shown = before
         while picks:
             unit, coded = self._code(scene, amplitudes, picks)
             if len(unit.still) + len(unit.shapes) + UNIT_BYTES / 2 <= budget:
-                for shape, mask in zip(coded, unit.regions, strict=True):
+                for frame, shape, mask in zip(picks, coded, unit.regions, strict=True):
                     for region in range(REGIONS):
                         if mask >> region & 1:
-                            self._known[region].append(shape)
+                            self._shown[region].add(shape, textures[region][frame])
                 return unit
             picks.popitem()
         return None
 
-    def _estimate(self, region: int) -> float:
-        rect = self._rect(self.reference.mesh[None], region)
-        return rect.width * rect.height / PIXELS_PER_BYTE
+    def _textures(self, scene: Scene) -> list[F32Array]:
+        """What each region holds in the frames, less what it holds in the reference picture, without shape."""
+        mesh = np.asarray(self.reference.mesh, np.float64)
+        rows: list[list[F32Array]] = [[] for _ in range(REGIONS)]
+        for picture, points in zip(scene.pictures, scene.seen, strict=True):
+            miss, masks = self._bend(picture, points, mesh)
+            for region, rect in enumerate(self._rects):
+                texture = _without_light(miss, masks[region], rect) * 2
+                small = cv2.resize(texture, (rect.width // 2, rect.height // 2), interpolation=cv2.INTER_AREA)
+                rows[region].append(np.asarray(small, np.float32).ravel())
+        return [np.stack(row) for row in rows]
 
-    def _pick(self, wanted: F64Array, shapes: F64Array, trust: F64Array, budget: float) -> dict[int, int]:
-        """Frames that become entries, and their regions: greedily, by squared distance saved for a byte."""
-        errors = [distances(wanted, np.stack(self._known[r]), r).min(1) ** 2 for r in range(REGIONS)]
-        between = [distances(wanted, shapes, r) ** 2 for r in range(REGIONS)]
+    def _pick(
+        self, wanted: F64Array, shapes: F64Array, textures: list[F32Array], trust: F64Array, budget: float
+    ) -> dict[int, int]:
+        """Frames that become entries, and their regions: greedily, by squared error saved for a byte."""
         picks: dict[int, int] = {}
         left = budget - UNIT_BYTES
+        cost = np.array(self._cost)
         while len(picks) < PALETTE_SHAPES_MAX:
-            gains = np.stack(
-                [
-                    trust * REGION_WEIGHT[r] * np.maximum(errors[r][:, None] - between[r], 0).sum(0)
-                    for r in range(REGIONS)
-                ],
-                axis=1,
-            )
-            profit = gains - LAGRANGE * np.array(self._cost)
+            gains = [self._shown[r].gains(wanted, shapes, textures[r]) for r in range(REGIONS)]
+            profit = np.stack(gains, 1) * trust[:, None] - LAGRANGE * cost
+            for frame, mask in picks.items():
+                profit[frame, [r for r in range(REGIONS) if mask >> r & 1]] = -1.0
             chosen = profit > 0
             shape_cost = np.array([0.0 if t in picks else SHAPE_BYTES for t in range(len(shapes))])
-            cost = shape_cost + (chosen * self._cost).sum(1)
+            price = shape_cost + (chosen * cost).sum(1)
             total = np.maximum(profit, 0).sum(1) - LAGRANGE * shape_cost
-            total[cost > left] = -1.0
+            total[price > left] = -1.0
             best = int(total.argmax())
             if total[best] <= 0:
                 break
             mask = sum(1 << r for r in range(REGIONS) if chosen[best, r])
             picks[best] = picks.get(best, 0) | mask
-            left -= float(cost[best])
+            left -= float(price[best])
             for r in range(REGIONS):
                 if mask >> r & 1:
-                    errors[r] = np.minimum(errors[r], between[r][:, best])
+                    self._shown[r].add(shapes[best], textures[r][best])
         return picks
 
     def _code(
@@ -216,7 +234,12 @@ def _trust(amplitudes: F64Array, motion: FaceMotion) -> F64Array:
 
 
 def _cut(miss: F32Array, mask: F32Array, rect: Rect) -> U8Array:
-    """A patch: half the difference plus 128; light is taken out, so that none is left at the rim."""
+    """A patch: half the difference plus 128."""
+    return np.asarray(np.rint(np.clip(_without_light(miss, mask, rect) * 127.5 + 128, 0, 255)), np.uint8)
+
+
+def _without_light(miss: F32Array, mask: F32Array, rect: Rect) -> F32Array:
+    """A difference [S, S, 3] in a rectangle, less the plane over (x, y) that is nearest to its rim; faded out."""
     height, width = miss.shape[:2]
     ys = np.clip(np.arange(rect.y, rect.y + rect.height), 0, height - 1)
     xs = np.clip(np.arange(rect.x, rect.x + rect.width), 0, width - 1)
@@ -227,7 +250,7 @@ def _cut(miss: F32Array, mask: F32Array, rect: Rect) -> U8Array:
     normal = (axes * rim).T @ axes + np.diag([1e-3, 1.0, 1.0]) * max(float(rim.sum()), 1e-3) * 0.02
     plane = np.linalg.solve(normal, (axes * rim).T @ patch.reshape(-1, 3))
     patch = (patch - (axes @ plane).reshape(patch.shape)) * np.clip(share / 0.25, 0, 1)[..., None]
-    return np.asarray(np.rint(np.clip(patch * 127.5 + 128, 0, 255)), np.uint8)
+    return np.asarray(patch, np.float32)
 
 
 __all__ = ["PaletteChooser", "Scene", "allowance"]

@@ -335,7 +335,7 @@ BROKEN = Packet(PacketKind.AUDIO, b"\x07", 0)
         (lambda w: (w.write_header(HEADER), w.write_header(HEADER)), "starts with one stream header"),
         (lambda w: (w.write_header(HEADER), w.write(packet(group(0, 0, True)))), "picture 0 was not"),
         (lambda w: (w.write_header(HEADER), w.write(MISLABELLED)), "the packet says audio"),
-        (lambda w: (w.write_header(HEADER), w.write(BROKEN)), "unit type is 7"),
+        (lambda w: (w.write_header(HEADER), w.write(BROKEN)), "needs"),
         (lambda w: w.close(), "no stream header"),
     ],
 )
