@@ -7,7 +7,7 @@ import numpy as np
 from facecodec.motion.expression import distances, entry_weights
 from facecodec.types import F32Array, F64Array
 
-CODING_LOSS = 0.2
+CODING_LOSS = 0.15
 """Share of an entry's energy that coding is reckoned to lose."""
 
 

@@ -27,25 +27,25 @@ from facecodec.types import F32Array, F64Array, U8Array
 
 ALIGN = 8
 """Patches are made of blocks of so many pixels."""
-QUALITY_DROP = 10
+QUALITY_DROP = 5
 """How much lower than the reference picture's the quality of patches is."""
 STRIDE = 2
 """One frame in so many is looked at."""
-LAGRANGE = 0.1
+LAGRANGE = 0.5
 """Squared error, summed over the pixels and frames of a window, that a byte has to save."""
-PIXELS_PER_BYTE = 70.0
+PIXELS_PER_BYTE = 52.0
 SHAPE_BYTES = 14.0
 UNIT_BYTES = 40.0
 """What entries are reckoned to cost."""
 TURN = 0.35
 """Turn of the head from the reference picture, radians, at which a frame is worth nothing as a source."""
-_RATE_EARLY, _RATE_LATE, _EARLY_S = 100.0, 25.0, 10.0
-"""Bytes a second that may be spent in the first seconds, and later."""
+_ADVANCE, _RATE_EARLY, _RATE_LATE, _EARLY_S = 200.0, 80.0, 25.0, 10.0
+"""Bytes that may be spent at once, and a second, first and later: 0.8 kbit/s over 10 s, 0.4 over 30."""
 
 
 def allowance(seconds: float) -> float:
     """Bytes of palettes that a stream may have spent by a time."""
-    return _RATE_EARLY * min(seconds, _EARLY_S) + _RATE_LATE * max(seconds - _EARLY_S, 0.0)
+    return _ADVANCE + _RATE_EARLY * min(seconds, _EARLY_S) + _RATE_LATE * max(seconds - _EARLY_S, 0.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -121,7 +121,7 @@ class PaletteChooser:
         return None
 
     def _textures(self, scene: Scene) -> list[F32Array]:
-        """What each region holds in the frames, less what it holds in the reference picture, without shape."""
+        """What each region shows in the frames less what the reference picture shows, without shape."""
         mesh = np.asarray(self.reference.mesh, np.float64)
         rows: list[list[F32Array]] = [[] for _ in range(REGIONS)]
         for picture, points in zip(scene.pictures, scene.seen, strict=True):
@@ -239,7 +239,7 @@ def _cut(miss: F32Array, mask: F32Array, rect: Rect) -> U8Array:
 
 
 def _without_light(miss: F32Array, mask: F32Array, rect: Rect) -> F32Array:
-    """A difference [S, S, 3] in a rectangle, less the plane over (x, y) that is nearest to its rim; faded out."""
+    """A difference [S, S, 3] in a rectangle, less the plane that is nearest to its rim; faded out."""
     height, width = miss.shape[:2]
     ys = np.clip(np.arange(rect.y, rect.y + rect.height), 0, height - 1)
     xs = np.clip(np.arange(rect.x, rect.x + rect.width), 0, width - 1)
