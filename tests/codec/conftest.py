@@ -57,5 +57,5 @@ def someone_else(samples) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def packets(faces) -> list[Packet]:
-    """20 frames coded in two groups, scene points and all."""
-    return encode(faces[:20], EncoderConfig(lookahead=4))
+    """20 frames coded in two groups, scene points and all; without palettes (see ``test_palette.py``)."""
+    return encode(faces[:20], EncoderConfig(lookahead=4, palette="off"))
