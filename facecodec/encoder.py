@@ -11,49 +11,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
-import torch
 
-from facecodec.analysis.palette import PaletteChooser, Scene, allowance
-from facecodec.analysis.references import Candidate, ReferenceChooser
-from facecodec.analysis.scene import SceneFitter
 from facecodec.analysis.window import Tracked, TrackWindow
-from facecodec.bitstream import (
-    AudioCodec,
-    BackdropUnit,
-    MotionUnit,
-    ReferenceUnit,
-    StillCodec,
-    StreamHeader,
-    Unit,
-    View,
-    pack_unit,
-)
-from facecodec.bitstream.levels import ChannelLayout, LevelState, count_levels, encode_levels
-from facecodec.bitstream.mesh import encode_mesh
+from facecodec.bitstream import AudioCodec, StreamHeader, Unit, View, pack_unit
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.errors import ConfigError, NoFaceError, ShapeError
 from facecodec.generator.model import WarpGenerator
 from facecodec.media.audio import OpusStreamInfo
-from facecodec.motion.face import FaceMotion, load_face_model
-from facecodec.motion.predict import reconstruct
-from facecodec.motion.quantise import dequantise, quantise
-from facecodec.motion.scene import amplitudes_to_scene, scene_grid, scene_prior, scene_to_amplitudes
-from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
-from facecodec.refpic.backdrop import make_backdrop
-from facecodec.refpic.buffer import Reference, ReferenceBuffer
-from facecodec.refpic.intra import decode_still, encode_still
+from facecodec.motion.face import load_face_model
+from facecodec.motion.scene import scene_grid
+from facecodec.motion_encoder import MotionEncoder
+from facecodec.reference_encoder import ReferenceEncoder, covers
 from facecodec.track.crop import crop_picture
 from facecodec.track.tracker import make_tracker
-from facecodec.types import CropTransform, F32Array, F64Array, Frame, I32Array, Packet, PacketKind, U8Array
+from facecodec.types import CropTransform, F32Array, F64Array, Frame, I32Array, Packet, PacketKind
 
 GROUP = 16
 """Frames of a motion unit with look-ahead."""
-RANDOM_ACCESS_S = 10.0
-"""Seconds between random access points at most."""
-BACKDROP_QUALITY_DROP = 30
 _LOOKAHEAD_BYTES = 256 << 20
 """Pictures waiting in the window take no more memory than this, whatever their size."""
 
@@ -77,17 +53,6 @@ class FrameStats:
     scene_bits: float
     rms_px: float
     held: bool
-
-
-@dataclass(slots=True, eq=False)
-class _Active:
-    """The reference picture in use, with what is computed once for it."""
-
-    reference: Reference
-    motion: FaceMotion
-    fitter: SceneFitter | None
-    palette: PaletteChooser | None
-    frames: int = 0
 
 
 class Encoder:
@@ -130,24 +95,13 @@ class Encoder:
         )
         self._keypoint_set = tracker.keypoint_set
         self._window = TrackWindow(tracker, self.config.lookahead == 0, self.timings)
-        self._generator = WarpGenerator()
         grid = scene_grid(self.config.qp) if self.config.scene_points == "auto" else 0
-        self._layout = ChannelLayout(model.basis.shape[0], grid)
-        self._levels = LevelState(self._layout)
-        self._history = np.zeros((2, self._layout.count), np.int32)
-        self._buffer = ReferenceBuffer()
         reach = self._group + self.config.lookahead
-        self._chooser = ReferenceChooser(
-            self._window, self._buffer, reach, self.config.size, self.config.intra_period
-        )
-        self._active: _Active | None = None
-        self._palettes: dict[int, PaletteChooser] = {}
-        self._palette_bytes = 0
+        self._motion = MotionEncoder(model.basis.shape[0], grid, self.config.qp)
+        self._references = ReferenceEncoder(self.config, self._window, reach, grid)
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
-        self._last_pts: int | None = None
         self._pushed_pts: int | None = None
-        self._access_pts: int | None = None
         self._last_points: F32Array | None = None
 
     def encode(self, frame: Frame) -> list[Packet]:
@@ -180,7 +134,7 @@ class Encoder:
         while len(self._window):
             packets += self._advance(self._group)
         self._window.close()
-        if self._active is None:
+        if self._references.active is None:
             raise NoFaceError("input", "no face was found in any frame")
         return packets
 
@@ -190,7 +144,7 @@ class Encoder:
 
     def _advance(self, count: int) -> list[Packet]:
         """Code the next group, up to a cut."""
-        count = self._window.first_cut(min(count, len(self._window), self._until_intra()))
+        count = self._window.first_cut(min(count, len(self._window), self._references.until_intra() or count))
         items = self._window.frames(count)
         points, valid = self._window.smoothed(count)
         packets: list[Packet] = []
@@ -202,39 +156,29 @@ class Encoder:
             points = np.repeat(self._last_points[None], count, axis=0)
         packets += self._choose_reference(items, points)
         packets += self._code_blind()
-        packets += self._code_palette(count)
+        packets += self._code_palette(items)
         packets.append(self._code_group(items, points, valid))
         self._last_points = points[-1]
         self._window.drop(count)
         return packets
 
-    def _until_intra(self) -> int:
-        """Frames before the intra period asks for another reference picture."""
-        period, done = self.config.intra_period, self._active.frames if self._active else 0
-        return (period - done if done < period else period) if period else GROUP
-
     def _choose_reference(self, items: list[Tracked], points: F32Array) -> list[Packet]:
         """Keep the reference picture, take one from the buffer, or send another."""
-        active = self._active
-        kept = None
-        if active is not None:
-            if self._chooser.still_serves(active.reference, active.frames, items, points):
-                return []
-            other = self._chooser.from_buffer(active.reference, items, points)
-            if other is not None:
-                self._activate(other)
-                return []
-            kept = active.reference.crop
-        candidate = self._chooser.choose(kept, self.header.coded_size if self.header else None)
+        if self._references.still_serves(items, points):
+            return []
+        self._motion.start()
+        if self._references.take_from_buffer(items, points):
+            return []
+        candidate = self._references.candidate(self.header.coded_size if self.header else None)
         packets = [] if self.header is not None else [self._start_stream(items, candidate.crop)]
+        assert self.header is not None  # noqa: S101  set just before
         with self._timed("still"):
-            reference, units = self._code_reference(candidate)
-        self._activate(reference)
-        return packets + [_packet(unit, reference.pts) for unit in units]
+            units = self._references.code(candidate, self.header)
+        return packets + [_packet(unit, candidate.frame.pts) for unit in units]
 
     def _start_stream(self, items: list[Tracked], crop: CropTransform) -> Packet:
         height, width = self._shape[:2] if self._shape else (0, 0)
-        whole = _covers(crop, width, height) and crop.size == width == height
+        whole = covers(crop, width, height) and crop.size == width == height
         frame_view = self.config.view == "frame" and not whole
         base = items[0].frame.time_base
         first = self._blind[0] if self._blind else items[0].frame.pts
@@ -250,7 +194,7 @@ class Encoder:
             time_base_den=base.denominator,
             frame_duration=self._frame_duration(items, base),
             start_pts=first,
-            scene_grid=self._layout.scene_grid,
+            scene_grid=self._motion.layout.scene_grid,
             audio_codec=AudioCodec.OPUS if self._audio else AudioCodec.NONE,
             channels=self._audio.channels if self._audio else 0,
             pre_skip=self._audio.pre_skip if self._audio else 0,
@@ -266,183 +210,64 @@ class Encoder:
             return max(1, int(values[counts.argmax()]))
         return max(1, round(1 / ((self._frame_rate or Fraction(25)) * base)))
 
-    def _code_reference(self, candidate: Candidate) -> tuple[Reference, list[Unit]]:
-        """Code a reference picture, and the backdrop beside it."""
-        assert self.header is not None  # noqa: S101  set before the first reference
-        crop, pixels = candidate.crop, candidate.frame.pixels
-        speed: Literal["best", "realtime"] = "best" if self.config.lookahead else "realtime"
-        still = encode_still(crop_picture(pixels, crop), self.config.ref_quality, speed=speed)
-        levels = mesh_to_levels(crop.to_crop(candidate.points).astype(np.float64))
-        slot, pts = self._buffer.next_slot(), candidate.frame.pts
-        start = self.header.start_pts
-        place = (crop.x, crop.y, crop.side)
-        unit = ReferenceUnit(slot, pts - start, *place, StillCodec.AV1, encode_mesh(levels), still)
-        picture = decode_still(still, width=crop.size, height=crop.size)
-        reference = Reference(slot, pts, picture, levels_to_mesh(levels), crop)
-        self._buffer.put(reference)
-        self._chooser.keep(reference, candidate.patch)
-        units: list[Unit] = [unit]
-        if self.header.view == View.FRAME and not _covers(crop, pixels.shape[1], pixels.shape[0]):
-            backdrop = make_backdrop(pixels, crop)
-            quality = max(0, self.config.ref_quality - BACKDROP_QUALITY_DROP)
-            data = encode_still(backdrop, quality, speed=speed)
-            units.append(BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data))
-        return reference, units
-
-    def _activate(self, reference: Reference) -> None:
-        """Make a reference picture the one in use; motion starts anew from it."""
-        fitter = None
-        if self._layout.scene_grid:
-            picture = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255.0
-            state = self._generator.prepare(picture, torch.from_numpy(reference.mesh.astype(np.float32)))
-            fitter = SceneFitter(
-                self._generator, state, reference.picture, reference.mesh, self._layout.scene_grid
-            )
-        motion = FaceMotion(reference.mesh)
-        self._active = _Active(reference, motion, fitter, self._palette_of(reference, motion))
-        self._access_pts = None
-
-    def _palette_of(self, reference: Reference, motion: FaceMotion) -> PaletteChooser | None:
-        """What is known of a reference picture's palette; it lasts as long as the picture."""
-        if self.config.palette == "off" or not self.config.lookahead:
-            return None
-        kept = self._palettes.get(reference.ref_id)
-        if kept is None or kept.reference is not reference:
-            kept = PaletteChooser(self._generator, reference, motion, self.config.qp, self.config.ref_quality)
-            self._palettes[reference.ref_id] = kept
-        kept.ahead = 0
-        return kept
-
-    def _code_palette(self, count: int) -> list[Packet]:
-        """Look for entries in what lies ahead, when the next group holds frames not looked at yet."""
-        assert self._active is not None  # noqa: S101  chosen just before
-        assert self.header is not None  # noqa: S101  likewise
-        active, chooser = self._active, self._active.palette
-        if chooser is None:
-            return []
-        if chooser.ahead >= count:
-            chooser.ahead -= count
+    def _code_palette(self, items: list[Tracked]) -> list[Packet]:
+        """Send palette entries that pay in what lies ahead."""
+        assert self.header is not None  # noqa: S101  set with the first reference picture
+        if not self._references.palette_is_due(len(items)):
             return []
         with self._timed("palette"):
-            reach = self._window.first_cut(min(len(self._window), self._group + self.config.lookahead))
-            chooser.ahead = reach - count
-            points, valid = self._window.smoothed(reach)
-            items = self._window.frames(reach)
-            known = np.flatnonzero(valid)
-            if not len(known):
-                return []
-            pictures = [crop_picture(items[i].frame.pixels, active.reference.crop) for i in known]
-            seen = [items[i].landmarks for i in known]
-            raw = np.stack([face.points for face in seen if face is not None])
-            to_crop = active.reference.crop.to_crop
-            scene = Scene(pictures, to_crop(points[known]), to_crop(raw))
-            ticks = items[-1].frame.pts + self.header.frame_duration - self.header.start_pts
-            budget = allowance(float(ticks * self.header.time_base)) - self._palette_bytes
-            unit = chooser.update(scene, budget)
-        if unit is None:
-            return []
-        packet = _packet(unit, items[0].frame.pts)
-        self._palette_bytes += len(packet.data)
-        return [packet]
+            unit = self._references.code_palette(self.header, len(items))
+        return [] if unit is None else [_packet(unit, items[0].frame.pts)]
 
     def _code_blind(self) -> list[Packet]:
         """Code the frames before the first face: the reference picture, held."""
         packets = []
         for start in range(0, len(self._blind), GROUP):
             times = self._blind[start : start + GROUP]
-            residuals = np.zeros((len(times), self._layout.count), np.int32)
-            held = [True] * len(times)
-            packets.append(self._pack(times, residuals, held, np.full(len(times), np.nan)))
+            residuals = np.zeros((len(times), self._motion.layout.count), np.int32)
+            packets.append(self._pack(times, residuals, [True] * len(times), np.full(len(times), np.nan)))
         self._blind = []
         return packets
 
     def _code_group(self, items: list[Tracked], points: F32Array, valid: np.ndarray) -> Packet:
         """Fit, quantise and code the motion of a group."""
-        assert self._active is not None  # noqa: S101  chosen just before
-        active, face, qp = self._active, self._layout.face, self.config.qp
-        times = [item.frame.pts for item in items]
-        reset = self._resets(times[0])
-        history = np.zeros_like(self._history) if reset else self._history
+        active, times = self._references.active, [item.frame.pts for item in items]
+        assert active is not None  # noqa: S101  chosen just before
+        assert self.header is not None  # noqa: S101  likewise
+        crop, reset = active.reference.crop, self._motion.resets(self.header, times[0])
         with self._timed("motion"):
-            target = active.reference.crop.to_crop(points)
-            amplitudes = active.motion.fit(target)
-            weight = valid.astype(np.float64)[:, None]
-            levels = quantise(amplitudes, qp, history[:, :face], reset, weights=weight)
-            meshes = active.motion.apply(dequantise(reconstruct(levels, history[:, :face], reset), qp))
+            faces = self._motion.code_faces(active.motion, crop.to_crop(points), valid, reset)
+        residuals = faces.residuals
         if active.fitter is not None:
             with self._timed("scene"):
-                pictures = [crop_picture(item.frame.pixels, active.reference.crop) for item in items]
-                scene = self._code_scene(active.fitter, pictures, meshes, weight, history[:, face:], reset)
-            levels = np.concatenate([levels, scene], axis=1)
-        miss = (meshes[..., :2] - target[..., :2]) * 256.0
-        rms = np.sqrt((miss**2).sum(-1).mean(-1))
-        return self._pack(times, levels, (~valid).tolist(), rms)
-
-    def _code_scene(
-        self,
-        fitter: SceneFitter,
-        pictures: list[U8Array],
-        meshes: F64Array,
-        weight: F64Array,
-        history: I32Array,
-        reset: bool,
-    ) -> I32Array:
-        """Residuals of the scene points of a group."""
-        qp, grid = self.config.qp, self._layout.scene_grid
-        assert self._active is not None  # noqa: S101  chosen just before
-        prior = scene_prior(self._active.reference.mesh, meshes, grid)
-        fit = fitter.fit(pictures, meshes)
-        amplitudes = scene_to_amplitudes(fit.scene, prior)
-        weights = fit.weight.reshape(len(meshes), -1) * weight
-        residuals = quantise(amplitudes, qp, history, reset, weights=weights)
-        still = np.zeros_like(residuals)
-        coded, held = (
-            amplitudes_to_scene(dequantise(reconstruct(r, history, reset), qp), prior)
-            for r in (residuals, still)
-        )
-        return residuals if fitter.pays(pictures, meshes, coded, held) else still
-
-    def _resets(self, pts: int) -> bool:
-        """Whether the group at this time is a random access point."""
-        if self._access_pts is None or self.header is None:
-            return True
-        return float((pts - self._access_pts) * self.header.time_base) >= RANDOM_ACCESS_S
+                pictures = [crop_picture(item.frame.pixels, crop) for item in items]
+                scene = self._motion.code_scene(
+                    active.fitter, active.reference, pictures, faces.meshes, valid, reset
+                )
+            residuals = np.concatenate([residuals, scene], axis=1)
+        return self._pack(times, residuals, (~valid).tolist(), faces.rms_px)
 
     def _pack(self, times: list[int], residuals: I32Array, held: list[bool], rms: F64Array) -> Packet:
-        """Entropy code a group and move the state on."""
-        assert self._active is not None  # noqa: S101  set by the callers
+        """Entropy code a group."""
+        active = self._references.active
+        assert active is not None  # noqa: S101  set by the callers
         assert self.header is not None  # noqa: S101  likewise
-        reset = self._resets(times[0])
+        slot, count = active.reference.ref_id, len(times)
         with self._timed("code"):
-            face, scene = count_levels(self._levels.copy(), residuals, held, reset)
-            data = encode_levels(self._levels, residuals, held, reset)
-            history = np.zeros_like(self._history) if reset else self._history
-            values = reconstruct(residuals, history, reset)
-            self._history = np.concatenate([history, values])[-2:]
-        first, deltas = MotionUnit.code_pts(self.header, times, None if reset else self._last_pts)
-        slot = self._active.reference.ref_id
-        unit = MotionUnit(slot, self.config.qp, len(times), first, data, reset, deltas)
-        if reset:
-            self._access_pts = times[0]
-        self._last_pts = times[-1]
-        self._active.frames += len(times)
+            group = self._motion.pack(self.header, slot, times, residuals, held)
+        active.frames += count
         if self._on_frame is not None:
-            share = 1 / (256 * len(times))
+            face, scene = group.face_bits / count, group.scene_bits / count
             for pts, lost, error in zip(times, held, rms, strict=True):
-                self._on_frame(FrameStats(pts, slot, face * share, scene * share, float(error), lost))
+                self._on_frame(FrameStats(pts, slot, face, scene, float(error), lost))
         duration = times[-1] - times[0] + self.header.frame_duration
-        return _packet(unit, times[0], duration, reset)
+        return _packet(group.unit, times[0], duration, group.unit.reset)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self.timings.setdefault(stage, []).append(time.perf_counter() - start)
-
-
-def _covers(crop: CropTransform, width: int, height: int) -> bool:
-    """Whether the crop hides the whole picture, so that no backdrop is seen."""
-    return crop.x <= 0 and crop.y <= 0 and crop.x + crop.side >= width and crop.y + crop.side >= height
 
 
 def _packet(unit: Unit, pts: int, duration: int = 0, is_random_access: bool = False) -> Packet:

@@ -12,13 +12,14 @@ from facecodec.api.probe import walk
 from facecodec.bitstream.levels import ChannelLayout, LevelState, count_levels
 from facecodec.config import QP_DEFAULT
 from facecodec.container.fcv import FcvReader
-from facecodec.encoder import GROUP, RANDOM_ACCESS_S
+from facecodec.encoder import GROUP
 from facecodec.media.reader import VideoReader
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.predict import reconstruct
 from facecodec.motion.quantise import dequantise, quantise
 from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.motion_decoder import MotionDecoder
+from facecodec.motion_encoder import RANDOM_ACCESS_S
 from facecodec.refpic.buffer import Reference
 from facecodec.track.crop import crop_picture
 from facecodec.types import Frame

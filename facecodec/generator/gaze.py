@@ -9,12 +9,37 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
+
+from facecodec.generator.topology import LEFT_IRIS, RIGHT_IRIS, Region
 
 _RIM = 1.15
 """What moves with the iris, in iris radii: its dark rim too."""
 _MIN_WHITE = 0.03
 """Least width of the white between iris and corner, in lengths of the eye."""
+
+
+class Eye(NamedTuple):
+    """An eye of the mesh.
+
+    Attributes:
+        number: 0 for the right eye, 1 for the left.
+        region: that of its opening.
+        iris: points of the iris, the centre first.
+        corners: its corners, the one on the left of the picture first.
+    """
+
+    number: int
+    region: int
+    iris: tuple[int, ...]
+    corners: tuple[int, int]
+
+
+EYES = (
+    Eye(0, int(Region.RIGHT_EYE), RIGHT_IRIS, (33, 133)),
+    Eye(1, int(Region.LEFT_EYE), LEFT_IRIS, (362, 263)),
+)
 
 
 class IrisPlace(NamedTuple):
@@ -103,3 +128,30 @@ def disc(
     turn = (target - place - shift).square().sum(-1).clamp(min=1e-12).sqrt() / then.radius[0]
     fade = ((far - 1) / (2 * turn).clamp(min=1.0)).clamp(0, 1)
     return target, 1 - fade * fade * (3 - 2 * fade)
+
+
+def look(
+    eye: Eye, mesh: Tensor, reference: Tensor, opening: Tensor, frame: Tensor, place: Tensor, shift: Tensor
+) -> Tensor:
+    """Displacement of pixels inside an eye opening, the iris moved as a disc.
+
+    Args:
+        eye: which.
+        mesh: current meshes, [B, 478, 3], crop units.
+        reference: the reference picture's mesh, [478, 3].
+        opening: how far inside its eye opening a place of the reference picture lies, [1, s, s].
+        frame: [N] int64 below B, the picture of each pixel.
+        place: pixels of the opening, [N, 2], crop units.
+        shift: their displacement by the mesh alone, [N, 2].
+
+    Returns:
+        [N, 2], crop units.
+    """
+    now = locate(mesh, eye.iris, eye.corners)
+    then = locate(reference[None], eye.iris, eye.corners)
+    shift = shift + slide(place + shift, now, then, frame)
+    target, weight = disc(place, shift, now, then, frame)
+    inside = functional.grid_sample(
+        opening[None], (target * 2 - 1)[None, None], "bilinear", "zeros", align_corners=False
+    )
+    return shift + (weight * inside.reshape(-1))[:, None] * (target - place - shift)

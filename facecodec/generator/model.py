@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as functional
@@ -11,15 +11,7 @@ from torch import Tensor, nn
 
 from facecodec.errors import ConfigError, ShapeError
 from facecodec.generator import flow, gaze, raster
-from facecodec.generator.topology import (
-    FACE_OVAL,
-    LEFT_IRIS,
-    RIGHT_IRIS,
-    SURFACE_POINTS,
-    MeshTopology,
-    Region,
-    load_topology,
-)
+from facecodec.generator.topology import FACE_OVAL, SURFACE_POINTS, MeshTopology, load_topology
 from facecodec.generator.warp import warp
 
 _SCENE_SIZES = (5, 7, 9)
@@ -27,19 +19,6 @@ _DEFAULT_SCENE = 7
 _CHIN = 152
 _COVERED = (0.03, 0.12)
 """Distance from the nearest mesh point, in face sizes, at which a scene point begins to be heard, and is."""
-
-
-class _Eye(NamedTuple):
-    number: int
-    region: int
-    iris: tuple[int, ...]
-    corners: tuple[int, int]
-
-
-_EYES = (
-    _Eye(0, int(Region.RIGHT_EYE), RIGHT_IRIS, (33, 133)),
-    _Eye(1, int(Region.LEFT_EYE), LEFT_IRIS, (362, 263)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +97,7 @@ class WarpGenerator(nn.Module):
     def _eye_openings(self, mesh: Tensor, size: int) -> Tensor:
         ids = raster.winners(mesh[None], self.triangles, size)[0]
         shown = torch.where(ids < 0, torch.full_like(ids, -1), self.regions[ids.clamp(min=0)])
-        masks = torch.stack([(shown == eye.region).float() for eye in _EYES])[:, None]
+        masks = torch.stack([(shown == eye.region).float() for eye in gaze.EYES])[:, None]
         reach = 2 * (size // 256) + 1
         soft = functional.avg_pool2d(masks, reach, 1, reach // 2)
         return (2 * soft - 1).clamp(min=0)
@@ -304,25 +283,12 @@ class WarpGenerator(nn.Module):
         share = raster.barycentric(planes[frame, triangle], place)
         seen = (share[..., None] * values[frame, triangle]).sum(1)
         shift, region = seen[:, :2], self.regions[triangle]
-        for eye in _EYES:
+        for eye in gaze.EYES:
             chosen = torch.nonzero(region == eye.region).squeeze(1)
-            part = self._gaze(state, mesh, eye, frame[chosen], place[chosen, :2], shift[chosen])
+            opening = state.eyes[eye.number]
+            part = gaze.look(eye, mesh, state.mesh, opening, frame[chosen], place[chosen, :2], shift[chosen])
             shift = shift.index_copy(0, chosen, part)
         return shift, seen[:, 2], pixels
-
-    def _gaze(
-        self, state: ReferenceState, mesh: Tensor, eye: _Eye, frame: Tensor, place: Tensor, shift: Tensor
-    ) -> Tensor:
-        """Displacement [N, 2] of pixels inside an eye opening, the iris moved as a disc."""
-        now = gaze.locate(mesh, eye.iris, eye.corners)
-        then = gaze.locate(state.mesh[None], eye.iris, eye.corners)
-        shift = shift + gaze.slide(place + shift, now, then, frame)
-        target, weight = gaze.disc(place, shift, now, then, frame)
-        look = (target * 2 - 1)[None, None]
-        inside = functional.grid_sample(
-            state.eyes[eye.number][None], look, "bilinear", "zeros", align_corners=False
-        )
-        return shift + (weight * inside.reshape(-1))[:, None] * (target - place - shift)
 
 
 def _face_size(points: Tensor) -> Tensor:
