@@ -49,6 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--view", choices=("frame", "crop"), default="crop", help="default: crop")
     parser.add_argument("--size", type=int, choices=(256, 512), default=256, help="default: 256")
     parser.add_argument("--lookahead", type=int, default=EncoderConfig().lookahead, help="0 is a call")
+    parser.add_argument("--preset", default=EncoderConfig().preset, help="realtime, balanced or best")
     parser.add_argument("--generator", default="auto", help="auto, warp-0, lite or base (default: auto)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--threads", type=int, default=0, help="0: what the machine has")
@@ -90,7 +91,9 @@ def timed(frames: Iterator[Frame], seconds: list[float]) -> Iterator[Frame]:
 
 def time_encoder(args: argparse.Namespace, on_frame: Any) -> tuple[list[Packet], dict[str, Any]]:
     """Encode the clip; its packets and the timings."""
-    config = EncoderConfig(size=args.size, view=args.view, lookahead=args.lookahead, audio_bps=0)
+    config = EncoderConfig(
+        size=args.size, view=args.view, lookahead=args.lookahead, preset=args.preset, audio_bps=0
+    )
     encoder = Encoder(config, SpeedConfig(device=args.device, threads=args.threads, batch=args.batch))
     reading: list[float] = []
     packets: list[Packet] = []

@@ -12,6 +12,7 @@ from typing import Literal
 
 from facecodec.errors import ConfigError
 
+Preset = Literal["realtime", "balanced", "best"]
 QP_MIN, QP_MAX = 0, 51
 QP_DEFAULT = 18
 """Default motion QP, chosen on validation clips; bench/results/motion_rd.json has the test clips."""
@@ -43,6 +44,8 @@ class EncoderConfig:
         intra_period: frames between reference pictures at most; 0 leaves it to the encoder.
         lookahead: frames the encoder may look ahead; 0 gives packets that a call can use at once.
         tracker: ``mesh`` (FaceLandmarker) or ``face-alignment``.
+        preset: how much work the encoder does. ``best`` decodes every frame and measures how good it is,
+            ``balanced`` some of them; ``realtime`` only foretells it, sends no palette and codes stills fast.
         audio_bps: bits a second of the Opus track, 0 for none. Used by ``encode_file``.
         model_id: first 8 bytes of the SHA-256 of the weights that the stream is made for, such as those of a
             model fitted to one person; None lets any generator show it.
@@ -57,6 +60,7 @@ class EncoderConfig:
     intra_period: int = 0
     lookahead: int = 48
     tracker: Literal["mesh", "face-alignment"] = "mesh"
+    preset: Preset = "balanced"
     audio_bps: int = 16000
     model_id: bytes | None = None
 
@@ -70,6 +74,7 @@ class EncoderConfig:
         _check_range("intra_period", self.intra_period, 0, 1_000_000)
         _check_range("lookahead", self.lookahead, 0, 256)
         _check_choice("tracker", self.tracker, ("mesh", "face-alignment"))
+        _check_choice("preset", self.preset, ("realtime", "balanced", "best"))
         if self.audio_bps != 0:
             _check_range("audio_bps", self.audio_bps, 6000, 256000)
         if self.model_id is not None and not (isinstance(self.model_id, bytes) and len(self.model_id) == 8):

@@ -148,9 +148,9 @@ class Decoder:
         Args:
             kind: what it carried, where that is known. The place of a lost reference picture in the buffer
                 is emptied, so that nothing is made from the older picture there. Without a palette unit
-                pictures are made as before it.
+                pictures are made as before it, and no picture needs an extension unit.
         """
-        if kind is PacketKind.PALETTE:
+        if kind in (PacketKind.PALETTE, PacketKind.EXTENSION):
             return
         motion = self._running()
         motion.forget()

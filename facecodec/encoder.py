@@ -7,7 +7,7 @@ that are ready, :meth:`Encoder.flush` returns the rest. :meth:`Encoder._advance`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +19,8 @@ from facecodec.bitstream import AudioCodec, StreamHeader, Unit, View, pack_unit
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.errors import ConfigError, NoFaceError, ShapeError
 from facecodec.generator.model import WarpGenerator
+from facecodec.generator.select import pick_device
+from facecodec.local_decoder import FrameQuality, LocalDecoder
 from facecodec.media.audio import OpusStreamInfo
 from facecodec.motion.face import load_face_model
 from facecodec.motion.scene import scene_grid
@@ -45,6 +47,7 @@ class FrameStats:
         scene_bits: bits of scene motion (likewise).
         rms_px: RMS distance of the 478 decoded points from the smoothed track, in points.
         held: the face was lost in this frame.
+        quality: how good the frame is; None where the face was lost.
     """
 
     pts: int
@@ -53,6 +56,7 @@ class FrameStats:
     scene_bits: float
     rms_px: float
     held: bool
+    quality: FrameQuality | None = None
 
 
 class Encoder:
@@ -66,7 +70,8 @@ class Encoder:
         on_frame: called with the figures of every coded frame, in order.
 
     Attributes:
-        timings: seconds of each call of each stage (track, motion, scene, code, still).
+        timings: seconds of each call of each stage (track, still, palette, motion, scene, code,
+            quality).
         header: the stream header, once it is known.
     """
 
@@ -84,11 +89,12 @@ class Encoder:
         self.header: StreamHeader | None = None
         self._audio, self._on_frame, self._frame_rate = audio, on_frame, frame_rate
         self._group = GROUP if self.config.lookahead else 1
+        device = (speed or SpeedConfig()).device
         model = load_face_model()
         tracker = make_tracker(
             self.config.tracker,
             threads=1,
-            device=(speed or SpeedConfig()).device,
+            device=device,
             mean_mesh=model.mean,
             basis=model.basis,
             deviation=model.sigma,
@@ -99,6 +105,7 @@ class Encoder:
         reach = self._group + self.config.lookahead
         self._motion = MotionEncoder(model.basis.shape[0], grid, self.config.qp)
         self._references = ReferenceEncoder(self.config, self._window, reach, grid)
+        self._local = LocalDecoder(self.config.preset, pick_device(device))
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
         self._pushed_pts: int | None = None
@@ -136,7 +143,8 @@ class Encoder:
         self._window.close()
         if self._references.active is None:
             raise NoFaceError("input", "no face was found in any frame")
-        return packets
+        quality = self._local.summary()
+        return packets if quality is None else [*packets, _packet(quality, self._pushed_pts or 0)]
 
     def close(self) -> None:
         """Stop the tracking thread; for an encoder that is given up before :meth:`flush`."""
@@ -173,8 +181,11 @@ class Encoder:
         packets = [] if self.header is not None else [self._start_stream(items, candidate.crop)]
         assert self.header is not None  # noqa: S101  set just before
         with self._timed("still"):
-            units = self._references.code(candidate, self.header)
-        return packets + [_packet(unit, candidate.frame.pts) for unit in units]
+            unit, backdrop = self._references.code(candidate, self.header)
+        with self._timed("quality"):
+            self._local.take_reference(unit, candidate.frame, candidate.points)
+        stills = (unit,) if backdrop is None else (unit, backdrop)
+        return packets + [_packet(still, candidate.frame.pts) for still in stills]
 
     def _start_stream(self, items: list[Tracked], crop: CropTransform) -> Packet:
         height, width = self._shape[:2] if self._shape else (0, 0)
@@ -199,6 +210,7 @@ class Encoder:
             channels=self._audio.channels if self._audio else 0,
             pre_skip=self._audio.pre_skip if self._audio else 0,
         )
+        self._local.start(self.header)
         return _packet(self.header, first)
 
     def _frame_duration(self, items: list[Tracked], base: Fraction) -> int:
@@ -217,7 +229,10 @@ class Encoder:
             return []
         with self._timed("palette"):
             unit = self._references.code_palette(self.header, len(items))
-        return [] if unit is None else [_packet(unit, items[0].frame.pts)]
+        if unit is None:
+            return []
+        self._local.take(unit)
+        return [_packet(unit, items[0].frame.pts)]
 
     def _code_blind(self) -> list[Packet]:
         """Code the frames before the first face: the reference picture, held."""
@@ -245,10 +260,18 @@ class Encoder:
                     active.fitter, active.reference, pictures, faces.meshes, valid, reset
                 )
             residuals = np.concatenate([residuals, scene], axis=1)
-        return self._pack(times, residuals, (~valid).tolist(), faces.rms_px)
+        return self._pack(times, residuals, (~valid).tolist(), faces.rms_px, items, points)
 
-    def _pack(self, times: list[int], residuals: I32Array, held: list[bool], rms: F64Array) -> Packet:
-        """Entropy code a group."""
+    def _pack(
+        self,
+        times: list[int],
+        residuals: I32Array,
+        held: list[bool],
+        rms: F64Array,
+        items: Sequence[Tracked] = (),
+        points: F32Array | None = None,
+    ) -> Packet:
+        """Entropy code a group; look at it as a viewer will, where its pictures are at hand."""
         active = self._references.active
         assert active is not None  # noqa: S101  set by the callers
         assert self.header is not None  # noqa: S101  likewise
@@ -256,10 +279,12 @@ class Encoder:
         with self._timed("code"):
             group = self._motion.pack(self.header, slot, times, residuals, held)
         active.frames += count
+        with self._timed("quality"):
+            quality = self._local.take_motion(group.unit, items, points)
         if self._on_frame is not None:
             face, scene = group.face_bits / count, group.scene_bits / count
-            for pts, lost, error in zip(times, held, rms, strict=True):
-                self._on_frame(FrameStats(pts, slot, face, scene, float(error), lost))
+            for pts, lost, error, seen in zip(times, held, rms, quality, strict=True):
+                self._on_frame(FrameStats(pts, slot, face, scene, float(error), lost, seen))
         duration = times[-1] - times[0] + self.header.frame_duration
         return _packet(group.unit, times[0], duration, group.unit.reset)
 

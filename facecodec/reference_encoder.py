@@ -18,7 +18,6 @@ from facecodec.bitstream import (
     ReferenceUnit,
     StillCodec,
     StreamHeader,
-    Unit,
     View,
     pack_unit,
 )
@@ -71,6 +70,7 @@ class ReferenceEncoder:
     def __init__(self, config: EncoderConfig, window: TrackWindow, reach: int, scene_grid: int) -> None:
         self.active: Source | None = None
         self._config, self._window, self._reach, self._grid = config, window, reach, scene_grid
+        self._careful = config.lookahead > 0 and config.preset != "realtime"
         self._generator = WarpGenerator()
         self._buffer = ReferenceBuffer()
         self._chooser = ReferenceChooser(window, self._buffer, reach, config.size, config.intra_period)
@@ -110,10 +110,10 @@ class ReferenceEncoder:
         """
         return self._chooser.choose(self.active.reference.crop if self.active else None, coded_size)
 
-    def code(self, candidate: Candidate, header: StreamHeader) -> list[Unit]:
-        """Code a reference picture, and the backdrop beside it, and use it from now on."""
+    def code(self, candidate: Candidate, header: StreamHeader) -> tuple[ReferenceUnit, BackdropUnit | None]:
+        """Code a reference picture, and the backdrop beside it if one is seen, and use it from now on."""
         crop, pixels = candidate.crop, candidate.frame.pixels
-        speed: Literal["best", "realtime"] = "best" if self._config.lookahead else "realtime"
+        speed: Literal["best", "realtime"] = "best" if self._careful else "realtime"
         still = encode_still(crop_picture(pixels, crop), self._config.ref_quality, speed=speed)
         levels = mesh_to_levels(crop.to_crop(candidate.points).astype(np.float64))
         slot, pts = self._buffer.next_slot(), candidate.frame.pts
@@ -125,13 +125,12 @@ class ReferenceEncoder:
         self._buffer.put(reference)
         self._chooser.keep(reference, candidate.patch)
         self._activate(reference)
-        units: list[Unit] = [unit]
-        if header.view == View.FRAME and not covers(crop, pixels.shape[1], pixels.shape[0]):
-            backdrop = make_backdrop(pixels, crop)
-            quality = max(0, self._config.ref_quality - BACKDROP_QUALITY_DROP)
-            data = encode_still(backdrop, quality, speed=speed)
-            units.append(BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data))
-        return units
+        if header.view != View.FRAME or covers(crop, pixels.shape[1], pixels.shape[0]):
+            return unit, None
+        backdrop = make_backdrop(pixels, crop)
+        quality = max(0, self._config.ref_quality - BACKDROP_QUALITY_DROP)
+        data = encode_still(backdrop, quality, speed=speed)
+        return unit, BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data)
 
     def palette_is_due(self, count: int) -> bool:
         """Whether the next group, of ``count`` frames, holds some that were not looked at for entries yet."""
@@ -182,7 +181,7 @@ class ReferenceEncoder:
     def _palette_of(self, reference: Reference, motion: FaceMotion) -> PaletteChooser | None:
         """What is known of a reference picture's palette; it lasts as long as the picture."""
         config = self._config
-        if config.palette == "off" or not config.lookahead:
+        if config.palette == "off" or not self._careful:
             return None
         kept = self._palettes.get(reference.ref_id)
         if kept is None or kept.reference is not reference:

@@ -110,6 +110,7 @@ class PacketKind(Enum):
     MOTION = "motion"
     AUDIO = "audio"
     PALETTE = "palette"
+    EXTENSION = "extension"
 
 
 @dataclass(frozen=True, slots=True)

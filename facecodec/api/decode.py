@@ -22,7 +22,11 @@ from facecodec.media.writer import VideoWriter, synthetic_mark
 from facecodec.types import AudioPacket, Frame, PacketKind
 
 _AUDIO_RATE = 48000
-_LOST = {UnitKind.REFERENCE: PacketKind.REFERENCE, UnitKind.PALETTE: PacketKind.PALETTE}
+_LOST = {
+    UnitKind.REFERENCE: PacketKind.REFERENCE,
+    UnitKind.PALETTE: PacketKind.PALETTE,
+    UnitKind.EXTENSION: PacketKind.EXTENSION,
+}
 """Kinds of packets whose loss is told to the decoder by name."""
 
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
+from facecodec.api.frame_stats import Tally
 from facecodec.api.report import (
     Accounts,
     OnProgress,
     Progress,
+    StreamQuality,
     check_part,
     single_threaded,
     stats_lines,
 )
-from facecodec.bitstream import MAGIC, AudioUnit, pack_unit, parse_unit
+from facecodec.bitstream import MAGIC, AudioUnit, QualityUnit, pack_unit, parse_unit
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.container.fcv import FcvWriter
-from facecodec.encoder import Encoder, FrameStats
+from facecodec.encoder import Encoder
 from facecodec.errors import MediaError, NoFaceError
 from facecodec.media.atomic import atomic_path
 from facecodec.media.audio import OpusReader, read_opus
@@ -50,6 +50,7 @@ class EncodeReport:
         motion_bits_p95: 95th percentile of the same over frames.
         rms_px: RMS distance of decoded points from the smoothed track over all frames, in points.
         held_frames: frames in which the face was lost.
+        quality: how good the pictures are; None if no frame held a face.
         damage: why pictures of the source are missing or wrong, if any.
         wall_s: seconds that the call took.
     """
@@ -63,40 +64,9 @@ class EncodeReport:
     motion_bits_p95: float
     rms_px: float
     held_frames: int
+    quality: StreamQuality | None
     damage: str | None
     wall_s: float
-
-
-class _Tally:
-    """Sums the figures of coded frames, and writes them to the stats file."""
-
-    def __init__(self, time_base: Fraction, qp: int, lines: IO[str] | None) -> None:
-        self._base, self._qp, self._lines = time_base, qp, lines
-        self.face = self.scene = self.squares = 0.0
-        self.frames = self.held = self.tracked = 0
-
-    def add(self, stats: FrameStats) -> None:
-        self.frames += 1
-        self.face += stats.face_bits
-        self.scene += stats.scene_bits
-        self.held += stats.held
-        if not stats.held:
-            self.tracked += 1
-            self.squares += stats.rms_px**2
-        if self._lines is not None:
-            row = {
-                "pts": stats.pts,
-                "time_s": round(float(stats.pts * self._base), 6),
-                "type": "motion",
-                "ref_id": stats.ref_id,
-                "bits": round(stats.face_bits + stats.scene_bits, 2),
-                "face_bits": round(stats.face_bits, 2),
-                "scene_bits": round(stats.scene_bits, 2),
-                "qp": self._qp,
-                "rms_px": None if stats.held else round(stats.rms_px, 4),
-                "held": stats.held,
-            }
-            self._lines.write(json.dumps(row) + "\n")
 
 
 def encode_file(
@@ -141,7 +111,7 @@ def encode_file(
         lines = stack.enter_context(stats_lines(stats)) if stats is not None else None
         file = stack.enter_context(open(stack.enter_context(atomic_path(dst, overwrite)), "wb"))
         stack.enter_context(single_threaded())
-        tally = _Tally(reader.info.time_base, config.qp, lines)
+        tally = Tally(reader.info.time_base, config.qp, lines)
         encoder = _open_encoder(config, speed, reader, audio, tally, stack)
         job = _Job(FcvWriter(file), encoder, audio, tally, on_progress)
         try:
@@ -171,7 +141,7 @@ def _open_encoder(
     speed: SpeedConfig,
     reader: VideoReader,
     audio: OpusReader | None,
-    tally: _Tally,
+    tally: Tally,
     stack: ExitStack,
 ) -> Encoder:
     sound, rate = audio.info if audio else None, reader.info.frame_rate
@@ -214,7 +184,7 @@ class _Job:
         writer: FcvWriter,
         encoder: Encoder,
         audio: OpusReader | None,
-        tally: _Tally,
+        tally: Tally,
         on_progress: OnProgress | None,
     ) -> None:
         self._writer, self._encoder, self._tally, self._on_progress = writer, encoder, tally, on_progress
@@ -225,6 +195,7 @@ class _Job:
         self._absolute = True
         self._first_pts = self._end_pts = 0
         self._references = 0
+        self._quality: StreamQuality | None = None
         self._total: int | None = None
 
     def run(self, first: Frame, frames: Iterator[Frame], total: int | None) -> None:
@@ -258,6 +229,7 @@ class _Job:
             motion_bits_p95=p95,
             rms_px=(tally.squares / max(tally.tracked, 1)) ** 0.5,
             held_frames=tally.held,
+            quality=self._quality,
             damage=damage,
             wall_s=wall_s,
         )
@@ -276,7 +248,10 @@ class _Job:
 
     def _put(self, packet: Packet) -> None:
         self._writer.write(packet)
-        self._accounts.add(parse_unit(packet.data), len(packet.data))
+        unit = parse_unit(packet.data)
+        self._accounts.add(unit, len(packet.data))
+        if isinstance(unit, QualityUnit):
+            self._quality = StreamQuality.of(unit)
 
     def _show_progress(self) -> None:
         header = self._encoder.header

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facecodec.api.report import Accounts
+from facecodec.api.report import Accounts, StreamQuality
 from facecodec.bitstream import (
     MAGIC,
     AudioCodec,
     IndexUnit,
     MotionUnit,
     PaletteUnit,
+    QualityUnit,
     ReferenceUnit,
     StreamHeader,
     View,
@@ -48,6 +49,7 @@ class StreamInfo:
         palette_units: updates of expression palettes.
         random_access_points: groups where decoding can start.
         held_frames: frames in which the face was lost.
+        quality: how good the pictures are by the encoder's account, or None where the file does not say.
         section_bytes: bytes of each part; they sum to ``bytes`` in a complete file.
         section_kbps: the same as kbit/s.
         kbps: all of it as kbit/s.
@@ -74,6 +76,7 @@ class StreamInfo:
     palette_units: int
     random_access_points: int
     held_frames: int
+    quality: StreamQuality | None
     section_bytes: dict[str, int]
     section_kbps: dict[str, float]
     kbps: float
@@ -95,6 +98,7 @@ class _Sums:
     palettes: int = 0
     access: int = 0
     held: int = 0
+    quality: StreamQuality | None = None
     face: float = 0.0
     scene: float = 0.0
     first: int | None = None
@@ -134,6 +138,8 @@ def walk(
                     sums.accounts.section_bytes["index"] += TRAILER_BYTES
             if sums is not None and isinstance(at.unit, PaletteUnit):
                 sums.palettes += 1
+            if sums is not None and isinstance(at.unit, QualityUnit):
+                sums.quality = StreamQuality.of(at.unit)
             if isinstance(at.unit, ReferenceUnit):
                 yield decoder.take_reference(at.unit)
             elif isinstance(at.unit, MotionUnit):
@@ -198,6 +204,7 @@ def _info(path: str, size: int, header: StreamHeader, sums: _Sums) -> StreamInfo
         palette_units=sums.palettes,
         random_access_points=sums.access,
         held_frames=sums.held,
+        quality=sums.quality,
         section_bytes=accounts.section_bytes,
         section_kbps={name: kbps(count) for name, count in accounts.section_bytes.items()},
         kbps=kbps(size),

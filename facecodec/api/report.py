@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from facecodec.bitstream import MotionUnit, Unit, UnitKind
+from facecodec.bitstream import MotionUnit, QualityUnit, Unit, UnitKind
+from facecodec.bitstream.quality import STEPS
 from facecodec.errors import ConfigError, MediaError
 
 SECTIONS = ("header", "reference", "backdrop", "palette", "face", "scene", "audio", "index")
-"""Parts of a file: ``header`` is magic, stream header and framing of motion; ``index`` has the trailer."""
+"""Parts of a file: ``header`` is magic, stream header and framing of motion; ``index`` has the trailer and
+the quality unit."""
 
 _SECTION_OF_KIND = {
     UnitKind.HEADER: "header",
@@ -26,7 +28,35 @@ _SECTION_OF_KIND = {
     UnitKind.AUDIO: "audio",
     UnitKind.INDEX: "index",
     UnitKind.PALETTE: "palette",
+    UnitKind.EXTENSION: "index",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StreamQuality:
+    """How good the pictures of a stream are, by the encoder's account: distances, 0 (equal) to 1.
+
+    Attributes:
+        frames: frames that the figures are of: those in which a face was seen.
+        measured: how many of them were decoded and compared; the others were foretold.
+        mean: mean distance of the whole crop.
+        worst: distance that 95 % of the frames stay below.
+        eyes: mean distance in the box around both eyes.
+        mouth: mean distance in the box around the mouth.
+    """
+
+    frames: int
+    measured: int
+    mean: float
+    worst: float
+    eyes: float
+    mouth: float
+
+    @classmethod
+    def of(cls, unit: QualityUnit) -> Self:
+        """What a quality unit says."""
+        figures = (value / STEPS for value in (unit.mean, unit.worst, unit.eyes, unit.mouth))
+        return cls(unit.frames, unit.measured, *figures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from facecodec.bitstream.framing import UnitFrame, UnitKind, frame_unit, parse_u
 from facecodec.bitstream.header import BITSTREAM_VERSION, AudioCodec, StreamHeader, View
 from facecodec.bitstream.index import IndexEntry, IndexUnit
 from facecodec.bitstream.palette import PaletteUnit, Place
+from facecodec.bitstream.quality import QualityUnit
 from facecodec.bitstream.syntax import Unit, pack_unit, parse_payload, parse_unit
 from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit, StillCodec
 
@@ -23,6 +24,7 @@ __all__ = [
     "MotionUnit",
     "PaletteUnit",
     "Place",
+    "QualityUnit",
     "ReferenceUnit",
     "StillCodec",
     "StreamHeader",

@@ -7,6 +7,7 @@ from facecodec.bitstream.framing import UnitKind, at_offset, frame_unit, read_un
 from facecodec.bitstream.header import StreamHeader
 from facecodec.bitstream.index import IndexUnit
 from facecodec.bitstream.palette import PaletteUnit
+from facecodec.bitstream.quality import EXTENSION_ID, QualityUnit
 from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit
 from facecodec.errors import BitstreamError, LimitError
 
@@ -19,6 +20,7 @@ Unit = (
     | IndexUnit
     | ExtensionUnit
     | PaletteUnit
+    | QualityUnit
 )
 
 _CLASSES: dict[UnitKind, type[Unit]] = {
@@ -54,11 +56,18 @@ def parse_payload(kind: UnitKind, payload: bytes, *, offset: int | None = None) 
         BitstreamError: as the unit's ``parse``.
     """
     try:
-        return _CLASSES[kind].parse(payload)
+        return _class_of(kind, payload).parse(payload)
     except BitstreamError as err:
         if offset is None:
             raise
         raise at_offset(err, offset) from None
+
+
+def _class_of(kind: UnitKind, payload: bytes) -> type[Unit]:
+    """What a payload is read as: extension units have types of their own, and unknown ones stay bytes."""
+    if kind == UnitKind.EXTENSION and payload[:1] == bytes([EXTENSION_ID]):
+        return QualityUnit
+    return _CLASSES[kind]
 
 
 def parse_unit(data: bytes) -> Unit:

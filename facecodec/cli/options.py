@@ -40,6 +40,10 @@ PaletteUse = Annotated[
     Literal["auto", "off"],
     typer.Option(help="Send eyes and mouths that the reference picture does not show, where they pay."),
 ]
+PresetName = Annotated[
+    Literal["realtime", "balanced", "best"],
+    typer.Option(help="Work of the encoder: best measures how good every frame is, realtime none."),
+]
 IntraPeriod = Annotated[
     int, typer.Option(help="Frames between reference pictures at most; 0 leaves it to the encoder.")
 ]

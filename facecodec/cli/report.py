@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from facecodec.api import DecodeReport, EncodeReport, Progress, StreamInfo
+    from facecodec.api.report import StreamQuality
 
 
 def kbps(size: int, seconds: float) -> float:
@@ -65,8 +66,16 @@ def encode_summary(name: str, report: EncodeReport) -> str:
     rate = kbps(report.bytes, report.seconds)
     return (
         f"{name}: {report.frames} frames, {report.seconds:.2f} s, {report.bytes} bytes, {rate:.2f} kbit/s, "
-        f"{report.references} reference pictures, {report.wall_s:.1f} s of work"
+        f"{report.references} reference pictures, {_quality_line(report.quality)}, "
+        f"{report.wall_s:.1f} s of work"
     )
+
+
+def _quality_line(quality: StreamQuality | None) -> str:
+    """How far the pictures are from the source, in a few words."""
+    if quality is None:
+        return "distance from the source unknown"
+    return f"distance {quality.mean:.3f} (95 % below {quality.worst:.3f})"
 
 
 def decode_summary(name: str, report: DecodeReport) -> str:
@@ -111,6 +120,10 @@ def info_tables(info: StreamInfo) -> tuple[Table, Table]:
         "reference pictures": info.references,
         "random access points": info.random_access_points,
         "motion, bits a frame": f"{info.motion_bits_mean:.1f} (95 % below {info.motion_bits_p95:.1f})",
+        "distance from the source": "unknown"
+        if info.quality is None
+        else f"{info.quality.mean:.3f} (95 % below {info.quality.worst:.3f}), eyes {info.quality.eyes:.3f}, "
+        f"mouth {info.quality.mouth:.3f}; {info.quality.measured} of {info.quality.frames} frames measured",
         "scene grid": f"{info.scene_grid}x{info.scene_grid}" if info.scene_grid else "none",
         "audio": info.audio or "none",
         "size": f"{info.bytes} bytes, {info.kbps:.2f} kbit/s",

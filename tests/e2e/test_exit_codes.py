@@ -154,13 +154,13 @@ def test_a_video_that_is_cut_is_encoded_and_exits_with_3(short_clip, tmp_path, c
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("command", ["encode", "decode"])
+@pytest.mark.parametrize("command", ["encode", "encode --preset best", "decode"])
 def test_a_signal_ends_the_work_and_leaves_nothing(samples, tmp_path, command, number, code):
     clip = samples / "talking_head.mp4"
     if command == "decode":
         source, clip = str(clip), tmp_path.parent / f"{tmp_path.name}.fcv"
         assert main(["encode", source, str(clip), "--audio", "none", "--duration", "4"]) == 0
-    arguments = [sys.executable, "-m", "facecodec", command, clip, tmp_path / "out.mp4"]
+    arguments = [sys.executable, "-m", "facecodec", *command.split(), clip, tmp_path / "out.mp4"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     # A signal that is ignored here (nohup, a background job) would be ignored there too.
     before = signal.signal(number, signal.default_int_handler)

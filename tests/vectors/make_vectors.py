@@ -31,6 +31,7 @@ from facecodec.bitstream import (
     MotionUnit,
     PaletteUnit,
     Place,
+    QualityUnit,
     ReferenceUnit,
     StillCodec,
     StreamHeader,
@@ -67,6 +68,7 @@ PALETTE = PaletteUnit(
     3, 24, (7, 4), (Place(18, 25, 12, 10), Place(32, 27, 12, 8), Place(0, 255, 64, 1)), StillCodec.AV1,
     b"shapes", STILL, clear=True,
 )  # fmt: skip
+QUALITY = QualityUnit(1, 250, 40, 812, 1630, 1204, 2011)
 INDEX = IndexUnit(250, 250, (IndexEntry(0, 3000, 40), IndexEntry(100, 9000, 7000, 5000)))
 
 VALID: dict[str, Unit] = {
@@ -79,6 +81,7 @@ VALID: dict[str, Unit] = {
     "audio": AUDIO,
     "index": INDEX,
     "palette": PALETTE,
+    "quality": QUALITY,
 }
 
 # Vector, byte of the payload, what goes there: one field beyond its limit, under a good checksum.
@@ -91,6 +94,7 @@ OVERLIMIT = {
     "motion_vfr": (1, b"\x34"),  # qp 52
     "audio": (3, b"\x41"),  # n_packets 65
     "index": (4, b"\x81\x80\x04"),  # n_entries 65537
+    "quality": (5, b"\x27\x11"),  # mean 10001
     "palette": (3, b"\x08"),  # regions of the first shape
 }
 
@@ -120,7 +124,7 @@ def flip_last(data: bytes) -> bytes:
 
 
 def example_file() -> bytes:
-    """A small file: header, reference, backdrop, palette, two groups, sound, index."""
+    """A small file: header, reference, backdrop, palette, two groups, sound, quality, index."""
     out = io.BytesIO()
     with FcvWriter(out) as writer:
         writer.write_header(FRAME_HEADER)
@@ -131,6 +135,7 @@ def example_file() -> bytes:
             (PacketKind.MOTION, MOTION, True),
             (PacketKind.AUDIO, AUDIO, False),
             (PacketKind.MOTION, dataclasses.replace(MOTION_VFR, ref_id=3), False),
+            (PacketKind.EXTENSION, QUALITY, False),
         ]
         for kind, unit, access in packets:
             writer.write(Packet(kind, pack_unit(unit), 0, is_random_access=access))
@@ -252,7 +257,7 @@ def all_vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
     vectors["shapes"] = (shapes := shapes_vector())[0], {"type": "shapes", **shapes[1]}
     vectors["mesh"] = (mesh := mesh_vector())[0], {"type": "mesh", **mesh[1]}
     file = example_file()
-    vectors["file"] = file, {"type": "file", "units": [0, 1, 2, 7, 3, 4, 3, 5]}
+    vectors["file"] = file, {"type": "file", "units": [0, 1, 2, 7, 3, 4, 3, 6, 5]}
     for suffix, broken, error in (
         ("badmagic", b"FCW" + file[3:], "BadMagicError"),
         ("truncated", file[:60], "TruncatedError"),
