@@ -29,12 +29,12 @@ from facecodec import DecoderConfig, Encoder, EncoderConfig, FacecodecError, Spe
 from facecodec.analysis.quality import Departure, foretell
 from facecodec.api.report import single_threaded
 from facecodec.container import FcvWriter
-from facecodec.encoder import FrameStats
 from facecodec.media.reader import VideoReader
 from facecodec.metrics.landmark import Box, expression_boxes
 from facecodec.metrics.perceptual import Lpips
 from facecodec.metrics.psnr import psnr_y
 from facecodec.metrics.ssim import ssim_y
+from facecodec.monitor import FrameStats
 from facecodec.track.tracker import MeshTracker
 
 REGIONS = ("whole", "eyes", "mouth")

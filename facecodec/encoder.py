@@ -7,9 +7,8 @@ that are ready, :meth:`Encoder.flush` returns the rest. :meth:`Encoder._advance`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -20,8 +19,9 @@ from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.errors import ConfigError, NoFaceError, ShapeError
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.select import pick_device
-from facecodec.local_decoder import FrameQuality, LocalDecoder
+from facecodec.local_decoder import LocalDecoder, Sources
 from facecodec.media.audio import OpusStreamInfo
+from facecodec.monitor import FrameStats, GroupCost, QualityMonitor
 from facecodec.motion.face import load_face_model
 from facecodec.motion.scene import scene_grid
 from facecodec.motion_encoder import MotionEncoder
@@ -34,29 +34,6 @@ GROUP = 16
 """Frames of a motion unit with look-ahead."""
 _LOOKAHEAD_BYTES = 256 << 20
 """Pictures waiting in the window take no more memory than this, whatever their size."""
-
-
-@dataclass(frozen=True, slots=True)
-class FrameStats:
-    """What one coded frame cost, and how near its motion came.
-
-    Attributes:
-        pts: time in ticks.
-        ref_id: reference picture it is made from.
-        face_bits: bits of face motion (an even share of its group).
-        scene_bits: bits of scene motion (likewise).
-        rms_px: RMS distance of the 478 decoded points from the smoothed track, in points.
-        held: the face was lost in this frame.
-        quality: how good the frame is; None where the face was lost.
-    """
-
-    pts: int
-    ref_id: int
-    face_bits: float
-    scene_bits: float
-    rms_px: float
-    held: bool
-    quality: FrameQuality | None = None
 
 
 class Encoder:
@@ -87,14 +64,14 @@ class Encoder:
         self.config = config or EncoderConfig()
         self.timings: dict[str, list[float]] = {}
         self.header: StreamHeader | None = None
-        self._audio, self._on_frame, self._frame_rate = audio, on_frame, frame_rate
+        self._audio, self._frame_rate = audio, frame_rate
         self._group = GROUP if self.config.lookahead else 1
-        device = (speed or SpeedConfig()).device
+        speed = speed or SpeedConfig()
         model = load_face_model()
         tracker = make_tracker(
             self.config.tracker,
             threads=1,
-            device=device,
+            device=speed.device,
             mean_mesh=model.mean,
             basis=model.basis,
             deviation=model.sigma,
@@ -105,7 +82,8 @@ class Encoder:
         reach = self._group + self.config.lookahead
         self._motion = MotionEncoder(model.basis.shape[0], grid, self.config.qp)
         self._references = ReferenceEncoder(self.config, self._window, reach, grid)
-        self._local = LocalDecoder(self.config.preset, pick_device(device))
+        local = LocalDecoder(self.config.preset, pick_device(speed.device), speed.threads)
+        self._monitor = QualityMonitor(local, on_frame, self.timings)
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
         self._pushed_pts: int | None = None
@@ -143,7 +121,7 @@ class Encoder:
         self._window.close()
         if self._references.active is None:
             raise NoFaceError("input", "no face was found in any frame")
-        quality = self._local.summary()
+        quality = self._monitor.finish()
         return packets if quality is None else [*packets, _packet(quality, self._pushed_pts or 0)]
 
     def close(self) -> None:
@@ -182,8 +160,7 @@ class Encoder:
         assert self.header is not None  # noqa: S101  set just before
         with self._timed("still"):
             unit, backdrop = self._references.code(candidate, self.header)
-        with self._timed("quality"):
-            self._local.take_reference(unit, candidate.frame, candidate.points)
+        self._monitor.take_reference(unit, candidate.frame, candidate.points)
         stills = (unit,) if backdrop is None else (unit, backdrop)
         return packets + [_packet(still, candidate.frame.pts) for still in stills]
 
@@ -210,7 +187,7 @@ class Encoder:
             channels=self._audio.channels if self._audio else 0,
             pre_skip=self._audio.pre_skip if self._audio else 0,
         )
-        self._local.start(self.header)
+        self._monitor.start(self.header)
         return _packet(self.header, first)
 
     def _frame_duration(self, items: list[Tracked], base: Fraction) -> int:
@@ -231,7 +208,7 @@ class Encoder:
             unit = self._references.code_palette(self.header, len(items))
         if unit is None:
             return []
-        self._local.take(unit)
+        self._monitor.take_palette(unit)
         return [_packet(unit, items[0].frame.pts)]
 
     def _code_blind(self) -> list[Packet]:
@@ -253,14 +230,15 @@ class Encoder:
         with self._timed("motion"):
             faces = self._motion.code_faces(active.motion, crop.to_crop(points), valid, reset)
         residuals = faces.residuals
+        pictures = [crop_picture(item.frame.pixels, crop) for item in items]
         if active.fitter is not None:
             with self._timed("scene"):
-                pictures = [crop_picture(item.frame.pixels, crop) for item in items]
                 scene = self._motion.code_scene(
                     active.fitter, active.reference, pictures, faces.meshes, valid, reset
                 )
             residuals = np.concatenate([residuals, scene], axis=1)
-        return self._pack(times, residuals, (~valid).tolist(), faces.rms_px, items, points)
+        sources = Sources(pictures, [item.patch for item in items], crop.to_crop(points))
+        return self._pack(times, residuals, (~valid).tolist(), faces.rms_px, sources)
 
     def _pack(
         self,
@@ -268,23 +246,17 @@ class Encoder:
         residuals: I32Array,
         held: list[bool],
         rms: F64Array,
-        items: Sequence[Tracked] = (),
-        points: F32Array | None = None,
+        sources: Sources | None = None,
     ) -> Packet:
-        """Entropy code a group; look at it as a viewer will, where its pictures are at hand."""
+        """Entropy code a group, and look at it as a viewer will."""
         active = self._references.active
         assert active is not None  # noqa: S101  set by the callers
         assert self.header is not None  # noqa: S101  likewise
-        slot, count = active.reference.ref_id, len(times)
         with self._timed("code"):
-            group = self._motion.pack(self.header, slot, times, residuals, held)
-        active.frames += count
-        with self._timed("quality"):
-            quality = self._local.take_motion(group.unit, items, points)
-        if self._on_frame is not None:
-            face, scene = group.face_bits / count, group.scene_bits / count
-            for pts, lost, error, seen in zip(times, held, rms, quality, strict=True):
-                self._on_frame(FrameStats(pts, slot, face, scene, float(error), lost, seen))
+            group = self._motion.pack(self.header, active.reference.ref_id, times, residuals, held)
+        active.frames += len(times)
+        cost = GroupCost(times, held, rms, group.face_bits, group.scene_bits)
+        self._monitor.take_motion(group.unit, cost, sources)
         duration = times[-1] - times[0] + self.header.frame_duration
         return _packet(group.unit, times[0], duration, group.unit.reset)
 

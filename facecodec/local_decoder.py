@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from facecodec.analysis.quality import Departure, Distances, departure, foretell, measure
-from facecodec.analysis.window import Tracked
-from facecodec.bitstream import MotionUnit, PaletteUnit, QualityUnit, ReferenceUnit, StreamHeader, Unit
+from facecodec.bitstream import MotionUnit, PaletteUnit, QualityUnit, ReferenceUnit, StreamHeader
 from facecodec.bitstream.quality import MEASURE_MS_SSIM, STEPS
 from facecodec.config import Preset
 from facecodec.generator.palette import RegionPatch
@@ -24,16 +24,30 @@ from facecodec.generator.topology import load_topology
 from facecodec.motion_decoder import DecodedMotion, MotionDecoder
 from facecodec.refpic.appearance import face_patch, patch_distance
 from facecodec.track.crop import crop_picture
-from facecodec.types import CropTransform, F32Array, F64Array, Frame
+from facecodec.types import F32Array, F64Array, Frame, U8Array
 
-EVERY = 8
+EVERY = 12
 """Frames from one that ``balanced`` measures to the next."""
 SUSPICIOUS = 1.25
 """It also measures frames whose foretold distance is this many times that of those measured last,"""
-SUSPECTS = 2
+SUSPECTS = 1
 """so many of them a group at most."""
 _FOLLOW = 0.3
 """Share by which the correction of foretold distances follows a new measurement."""
+
+
+class Sources(NamedTuple):
+    """What a group of T frames was made from.
+
+    Attributes:
+        pictures: T crops, [S, S, 3].
+        patches: T small pictures of the face, None where it was lost.
+        points: [T, 478, 3], the faces, crop units.
+    """
+
+    pictures: Sequence[U8Array]
+    patches: Sequence[F32Array | None]
+    points: F32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +94,11 @@ class LocalDecoder:
     Args:
         preset: which frames are measured: every one (``best``), some (``balanced``), none (``realtime``).
         device: where pictures are made.
+        threads: cores to use; 0 takes what the machine has.
     """
 
-    def __init__(self, preset: Preset, device: torch.device) -> None:
-        self._preset, self._device = preset, device
+    def __init__(self, preset: Preset, device: torch.device, threads: int = 0) -> None:
+        self._preset, self._device, self._threads = preset, device, threads
         self._motion: MotionDecoder | None = None
         self._renderer: StreamRenderer | None = None
         self._topology = load_topology()
@@ -95,15 +110,15 @@ class LocalDecoder:
         """Take the stream header."""
         self._motion = MotionDecoder(header)
         if self._preset != "realtime":
-            self._renderer = StreamRenderer(load_generator("warp-0", self._device), self._device, threads=1)
+            generator = load_generator("warp-0", self._device)
+            self._renderer = StreamRenderer(generator, self._device, self._threads)
 
-    def take(self, unit: Unit) -> None:
-        """Take any other unit but motion and reference pictures."""
-        if isinstance(unit, PaletteUnit):
-            palette = self._running().take_palette(unit)
-            if palette is not None and self._renderer is not None:
-                patches = [RegionPatch(e.region, e.patch, e.rect, e.shape) for e in palette.entries]
-                self._renderer.put_palette(unit.ref_id, patches)
+    def take_palette(self, unit: PaletteUnit) -> None:
+        """Take palette entries."""
+        palette = self._running().take_palette(unit)
+        if palette is not None and self._renderer is not None:
+            patches = [RegionPatch(e.region, e.patch, e.rect, e.shape) for e in palette.entries]
+            self._renderer.put_palette(unit.ref_id, patches)
 
     def take_reference(self, unit: ReferenceUnit, frame: Frame, points: F32Array) -> None:
         """Take a reference picture.
@@ -122,31 +137,27 @@ class LocalDecoder:
         patch = face_patch(frame.pixels, points)
         self._known[unit.ref_id] = _Known(patch, still, nothing, np.array(still))
 
-    def take_motion(
-        self, unit: MotionUnit, items: Sequence[Tracked], points: F32Array | None
-    ) -> list[FrameQuality | None]:
+    def take_motion(self, unit: MotionUnit, sources: Sources | None) -> list[FrameQuality | None]:
         """Take a group.
 
         Args:
             unit: the unit.
-            items: its frames; none where they are not at hand.
-            points: [T, 478, 3], their faces, picture pixels; likewise.
+            sources: what it was made from; None where that is not at hand.
 
         Returns:
-            How good each frame is; None where the face was lost, or the frame is not at hand.
+            How good each frame is; None where the face was lost, or the source is not at hand.
         """
         motion = self._running().take_motion(unit)
         assert motion is not None  # noqa: S101  the encoder sends what can be decoded
         out: list[FrameQuality | None] = [None] * unit.n_frames
         seen = np.flatnonzero(~np.array(motion.held))
-        if not items or points is None or not len(seen):
+        if sources is None or not len(seen):
             return out
         known = self._known[unit.ref_id]
-        gone = self._departure(motion, items, known, seen)
+        gone = self._departure(motion, sources, known, seen)
         rows = foretell(known.still, gone)
         picked = self._choose(known, rows)
-        crop = self._running().buffer.get(unit.ref_id).crop
-        found = self._measure(motion, items, points, seen[picked], crop)
+        found = self._measure(motion, sources, seen[picked])
         for place, value in zip(picked, found, strict=True):
             known.measured += 1
             share = max(_FOLLOW, 1 / known.measured)
@@ -176,11 +187,11 @@ class LocalDecoder:
         return self._motion
 
     def _departure(
-        self, motion: DecodedMotion, items: Sequence[Tracked], known: _Known, seen: np.ndarray
+        self, motion: DecodedMotion, sources: Sources, known: _Known, seen: np.ndarray
     ) -> Departure:
         """How far the frames in which a face was seen have gone from their reference picture."""
         decoder = self._running()
-        patches = [items[i].patch for i in seen]
+        patches = [sources.patches[i] for i in seen]
         looks = patch_distance(known.patch, np.stack([p for p in patches if p is not None]))
         return departure(
             self._topology,
@@ -208,14 +219,7 @@ class LocalDecoder:
         known.level = np.vstack([known.level, rows[suspects]]).max(0)
         return np.array(sorted({*picked, *suspects}), np.intp)
 
-    def _measure(
-        self,
-        motion: DecodedMotion,
-        items: Sequence[Tracked],
-        points: F32Array,
-        picked: np.ndarray,
-        crop: CropTransform,
-    ) -> list[Distances]:
+    def _measure(self, motion: DecodedMotion, sources: Sources, picked: np.ndarray) -> list[Distances]:
         """Make frames and compare them with their sources."""
         if self._renderer is None or not len(picked):
             return []
@@ -224,6 +228,6 @@ class LocalDecoder:
         shares = None if weights is None else weights[picked]
         pictures = self._renderer.render(motion.ref_id, motion.meshes[picked], scene, (), shares)
         return [
-            measure(crop_picture(items[i].frame.pixels, crop), picture, crop.to_crop(points[i]))
+            measure(sources.pictures[i], picture, sources.points[i])
             for i, picture in zip(picked, pictures, strict=True)
         ]

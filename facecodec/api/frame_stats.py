@@ -12,8 +12,8 @@ import json
 from fractions import Fraction
 from typing import IO
 
-from facecodec.encoder import FrameStats
 from facecodec.local_decoder import FrameQuality
+from facecodec.monitor import FrameStats
 
 
 class Tally:

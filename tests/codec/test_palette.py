@@ -24,8 +24,9 @@ from tests.codec.clips import encode
 
 @pytest.fixture(scope="module")
 def stream(faces) -> list[Packet]:
-    """40 frames with palettes."""
-    return encode(faces, EncoderConfig(scene_points="off", lookahead=24))
+    """40 frames with palettes, up to the last group."""
+    packets = encode(faces, EncoderConfig(scene_points="off", lookahead=24))
+    return [packet for packet in packets if packet.kind is not PacketKind.EXTENSION]
 
 
 def palettes(packets: list[Packet]) -> list[PaletteUnit]:

@@ -47,8 +47,16 @@ SECTION_BYTES = {
     "audio": 15,
     "index": 5,
 }
+QUALITY = types.SimpleNamespace(frames=25, measured=4, mean=0.0812, worst=0.163, eyes=0.12, mouth=0.2)
 ENCODED = types.SimpleNamespace(
-    frames=25, seconds=1.0, bytes=1000, section_bytes=SECTION_BYTES, references=1, damage=None, wall_s=0.5
+    frames=25,
+    seconds=1.0,
+    bytes=1000,
+    section_bytes=SECTION_BYTES,
+    references=1,
+    quality=QUALITY,
+    damage=None,
+    wall_s=0.5,
 )
 DECODED = types.SimpleNamespace(
     frames=25, seconds=1.0, width=64, height=48, wall_s=0.5, generator="warp-0", warning=None
@@ -70,6 +78,7 @@ INFO = {
     "references": 1,
     "random_access_points": 1,
     "held_frames": 0,
+    "quality": None,
     "section_bytes": SECTION_BYTES,
     "kbps": 8.0,
     "section_kbps": {},
