@@ -28,10 +28,12 @@ from facecodec.types import F32Array, F64Array, Frame, U8Array
 
 EVERY = 12
 """Frames from one that ``balanced`` measures to the next."""
-SUSPICIOUS = 1.25
+SUSPICIOUS = 1.4
 """It also measures frames whose foretold distance is this many times that of those measured last,"""
 SUSPECTS = 1
 """so many of them a group at most."""
+CLEAR = 0.03
+"""Distances below this arouse no suspicion."""
 _FOLLOW = 0.3
 """Share by which the correction of foretold distances follows a new measurement."""
 
@@ -212,7 +214,7 @@ class LocalDecoder:
         picked = [t for t in range(len(rows)) if (known.frames + t) % EVERY == 0]
         if picked:
             known.level = rows[picked].max(0)
-        doubt = (rows / np.maximum(known.level, 1e-6)).max(1)
+        doubt = (rows / np.maximum(known.level, CLEAR)).max(1)
         doubt[picked] = 0.0
         worst = np.argsort(-doubt, kind="stable")[:SUSPECTS]
         suspects = [int(t) for t in worst if doubt[t] > SUSPICIOUS]
