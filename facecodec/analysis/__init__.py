@@ -1,1 +1,1 @@
-"""What the encoder finds out about pictures: the motion of the scene."""
+"""What the encoder finds out about pictures: scene motion, references, palettes, quality."""
