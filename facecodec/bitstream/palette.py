@@ -53,7 +53,7 @@ class PaletteUnit:
         regions: for each of 1 to 16 shapes the regions shown of it, 1..7: bit r stands for region r.
         places: rectangles, one for each region that any shape shows, in the order of regions.
         still_codec: how ``still`` is coded.
-        shapes: range coder bytes of the shapes (see :func:`decode_shapes`), 1..4096 bytes.
+        shapes: range coder bytes of the shapes (see :func:`decode_shapes`), 0..4096 bytes.
         still: coded mosaic, at least 1 byte.
         clear: the entries before this unit go.
     """
@@ -84,7 +84,7 @@ class PaletteUnit:
             for field, value in zip(("width", "height"), place[2:], strict=True):
                 limits.check(field, value, 1, limits.PALETTE_SIDE_MAX, unit)
         limits.check_choice("still_codec", self.still_codec, tuple(StillCodec), unit)
-        limits.check("shapes bytes", len(self.shapes), 1, limits.PALETTE_SHAPES_BYTES_MAX, unit)
+        limits.check("shapes bytes", len(self.shapes), 0, limits.PALETTE_SHAPES_BYTES_MAX, unit)
         limits.check("still bytes", len(self.still), 1, limits.PALETTE_PAYLOAD_MAX, unit)
 
     @property
@@ -115,7 +115,7 @@ class PaletteUnit:
             limits.check("regions", mask, 1, (1 << REGIONS) - 1, unit)
         places = tuple(Place(*reader.take(4)) for _ in range(_union(regions).bit_count()))
         codec = read_still_codec(reader, cls.KIND)
-        shapes = reader.take(reader.varint("shapes bytes", 1, limits.PALETTE_SHAPES_BYTES_MAX))
+        shapes = reader.take(reader.varint("shapes bytes", 0, limits.PALETTE_SHAPES_BYTES_MAX))
         return cls(flags & 7, qp, regions, places, codec, shapes, reader.rest(), bool(flags & _CLEAR))
 
 

@@ -202,3 +202,13 @@ def test_what_an_entry_does_not_hold_counts_more_than_what_it_holds_too_much():
     back = distances(shut[None], wide[None], 2)[0, 0]
     assert away > back > 0
     assert distances(shut[None], shut[None], 2)[0, 0] == 0
+
+
+def test_shapes_that_are_the_reference_pictures_own_take_no_bytes(stream):
+    nothing = np.zeros((2, 46), np.int32)
+    data = encode_shapes(nothing, 40)
+    assert data == b""
+    np.testing.assert_array_equal(decode_shapes(data, 2, 40), nothing)
+    unit = palettes(stream)[0]
+    plain = replace(unit, shapes=data)
+    assert parse_unit(pack_unit(plain)) == plain
