@@ -93,7 +93,7 @@ def encode_file(
         overwrite: replace an existing ``dst``.
         start_s: seconds of the source to leave out.
         duration_s: seconds to code; None codes to the end.
-        stats: file for one JSON line per frame.
+        stats: file for one JSON line per frame; :mod:`facecodec.api.frame_stats` has its fields.
         on_progress: called after every group.
 
     Raises:

@@ -103,6 +103,17 @@ def rate_table(title: str, section_bytes: dict[str, int], seconds: float) -> Tab
     return table
 
 
+def _quality_rows(quality: StreamQuality | None) -> dict[str, str]:
+    """How far the pictures are from the source, as rows of a table."""
+    if quality is None:
+        return {"distance from source": "unknown"}
+    return {
+        "distance from source": f"{quality.mean:.3f} (95 % below {quality.worst:.3f})",
+        "of eyes, of mouth": f"{quality.eyes:.3f}, {quality.mouth:.3f}",
+        "measured": f"{quality.measured} of {quality.frames} frames",
+    }
+
+
 def info_tables(info: StreamInfo) -> tuple[Table, Table]:
     """What a file holds, and its rates."""
     from rich.table import Table
@@ -120,10 +131,7 @@ def info_tables(info: StreamInfo) -> tuple[Table, Table]:
         "reference pictures": info.references,
         "random access points": info.random_access_points,
         "motion, bits a frame": f"{info.motion_bits_mean:.1f} (95 % below {info.motion_bits_p95:.1f})",
-        "distance from the source": "unknown"
-        if info.quality is None
-        else f"{info.quality.mean:.3f} (95 % below {info.quality.worst:.3f}), eyes {info.quality.eyes:.3f}, "
-        f"mouth {info.quality.mouth:.3f}; {info.quality.measured} of {info.quality.frames} frames measured",
+        **_quality_rows(info.quality),
         "scene grid": f"{info.scene_grid}x{info.scene_grid}" if info.scene_grid else "none",
         "audio": info.audio or "none",
         "size": f"{info.bytes} bytes, {info.kbps:.2f} kbit/s",

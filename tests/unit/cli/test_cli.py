@@ -154,7 +154,7 @@ def only_line(text: str) -> str:
 def test_encode_passes_its_options_on(api, folder, capsys):
     line = "encode in.mp4 out.fcv --size 512 --view crop --qp 30 --ref-quality 40 --scene-points off"
     line += " --intra-period 250 --tracker face-alignment --audio opus:24k --device cpu --threads 2"
-    line += " --start 1.5 --duration 2 --stats s.jsonl"
+    line += " --start 1.5 --duration 2 --stats s.jsonl --preset best"
     assert main(line.split()) == 0
     ((name, data, args, named),) = api.calls
     assert (name, data) == ("encode", b"clip")
@@ -167,6 +167,7 @@ def test_encode_passes_its_options_on(api, folder, capsys):
             scene_points="off",
             intra_period=250,
             tracker="face-alignment",
+            preset="best",
             audio_bps=24000,
         ),
         SpeedConfig(device="cpu", threads=2),
