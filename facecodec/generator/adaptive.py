@@ -19,6 +19,7 @@ from facecodec.generator.adapt import Adapt, Adaptation, attention
 from facecodec.generator.embed import LABELS, Label
 from facecodec.generator.hallucinate import HYPOTHESES, Hallucinate
 from facecodec.generator.layers import split
+from facecodec.generator.patches import lay_over
 from facecodec.generator.profile import Profile
 from facecodec.generator.restore import Restorer
 from facecodec.generator.warp import warp
@@ -54,6 +55,7 @@ class FrameInputs(NamedTuple):
         previous_field: where each pixel looks in it, [B, S, S, 2], crop units.
         previous_valid: [B], 1 where there is a previous output made from the same reference, else 0.
         patches: region patches in their places, [B, 4, S, S]: RGB times mask, and the mask; None for none.
+        laid: they are laid over the warped reference, too, so that it is changed from there.
     """
 
     mesh: Tensor
@@ -63,6 +65,7 @@ class FrameInputs(NamedTuple):
     previous_field: Tensor | None = None
     previous_valid: Tensor | None = None
     patches: Tensor | None = None
+    laid: bool = False
 
 
 class Synthesis(NamedTuple):
@@ -71,7 +74,7 @@ class Synthesis(NamedTuple):
     Attributes:
         picture: [B, 3, h, w], about [0, 1]: not clamped.
         hallucinated: [B, 3, h, w].
-        warped: [B, 3, h, w], the warped reference.
+        warped: [B, 3, h, w], the warped reference, without patches.
         masks: [B, 5, h, w], weights of the hypotheses, sum 1.
         residual: [B K, 2, S/8, S/8], correction of the motion fields, crop units.
     """
@@ -158,6 +161,9 @@ class AdaptiveGenerator(nn.Module):
             planes, features = window.cut(planes), window.cut(features, 4)
         planes = planes.reshape(-1, 2, *planes.shape[2:])
         warped = _mix(warp(references.pictures.flatten(0, 1), planes.permute(0, 2, 3, 1)), share)
+        plain = warped
+        if frame.laid and frame.patches is not None:
+            warped = lay_over(plain, frame.patches if window is None else window.cut(frame.patches))
         half = functional.avg_pool2d(planes, 2)
         seen = _mix(_look(references.labels.flatten(0, 1), half), share)
         bent = _mix(flow.stretch(half), share)
@@ -172,7 +178,7 @@ class AdaptiveGenerator(nn.Module):
         hallucinated = warped + _within_reach(correction.float(), label)
         weights = compose.masks(logits, validity[:, :1], validity[:, 1:])
         picture = compose.blend(weights, [warped, *hypotheses, hallucinated])
-        return Synthesis(picture, hallucinated, warped, weights, residual)
+        return Synthesis(picture, hallucinated, plain, weights, residual)
 
     def _flow(
         self, adaptation: Adaptation, references: References, frame: FrameInputs, share: Tensor

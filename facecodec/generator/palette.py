@@ -124,11 +124,6 @@ def palette_patches(
     return out.reshape(len(mesh), 4, size, size)
 
 
-def lay_over(picture: Tensor, patches: Tensor) -> Tensor:
-    """Lay patches [N, 4, S, S] of :func:`palette_patches` over pictures [N, 3, S, S]."""
-    return picture * (1 - patches[:, 3:]) + patches[:, :3]
-
-
 def _patch(
     warper: WarpGenerator, reference: ReferenceState, source: PatchSource, mesh: Tensor, ids: Tensor
 ) -> Tensor:
@@ -153,4 +148,4 @@ def _sample(picture: Tensor, where: Tensor) -> Tensor:
     return functional.grid_sample(picture, grid, "bicubic", "border", align_corners=False)[0, :, :, 0].T
 
 
-__all__ = ["PatchSource", "RegionPatch", "lay_over", "palette_patches", "prepare_source"]
+__all__ = ["PatchSource", "RegionPatch", "palette_patches", "prepare_source"]

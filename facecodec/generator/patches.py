@@ -112,3 +112,8 @@ def region_patches(
         mask = masks[:, region : region + 1] * (1 - out[:, 3:])
         out = out + torch.cat([shown[id(source)] * mask, mask], 1)
     return out
+
+
+def lay_over(picture: Tensor, patches: Tensor) -> Tensor:
+    """Lay patches [N, 4, S, S] over pictures [N, 3, S, S]."""
+    return picture * (1 - patches[:, 3:]) + patches[:, :3]

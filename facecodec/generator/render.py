@@ -14,7 +14,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from facecodec.errors import MissingReferenceError
-from facecodec.generator.model import ReferenceState, WarpGenerator
+from facecodec.generator.model import WarpGenerator
 from facecodec.generator.palette import PatchSource, RegionPatch, palette_patches, prepare_source
 from facecodec.generator.select import LoadedGenerator
 from facecodec.types import F32Array, F64Array, U8Array
@@ -23,11 +23,10 @@ _MAX_WORKERS = 8
 
 
 class _Slot(NamedTuple):
-    """What the generator made of a reference picture, the side of the picture in pixels, and its geometry."""
+    """What the generator made of a reference picture, and the side of the picture in pixels."""
 
     prepared: Any
     size: int
-    geometry: ReferenceState
 
 
 class _Palette(NamedTuple):
@@ -86,8 +85,7 @@ class StreamRenderer:
         with torch.inference_mode():
             points = to_tensor(mesh, self._device)
             prepared = self._generator.prepare(to_planes(picture, self._multiple, self._device), points)
-            geometry = self._warp.prepare(to_planes(picture, 1, self._device), points)
-        return _Slot(prepared, len(picture), geometry)
+        return _Slot(prepared, len(picture))
 
     def drop(self, slot: int) -> None:
         """Forget the picture of a slot."""
@@ -163,7 +161,7 @@ class StreamRenderer:
             mesh, patches = to_tensor(meshes, self._device), None
             if weights is not None and slot in self._palettes:
                 side = self._generator.patch_side(-(-places[0].size // self._multiple) * self._multiple)
-                sources, geometry = self._palettes[slot].sources, places[0].geometry
+                sources, geometry = self._palettes[slot].sources, self._generator.geometry(places[0].prepared)
                 shares = to_tensor(weights, self._device)
                 patches = palette_patches(self._warp, geometry, sources, shares, mesh, side)
             out = self._generator.render(prepared, mesh, offsets, self._state, patches)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facecodec.errors import ConfigError, WeightsError, WeightsMismatchError
 from facecodec.generator.model import ReferenceState, WarpGenerator
-from facecodec.generator.palette import lay_over
+from facecodec.generator.patches import lay_over
 from facecodec.generator.profile import PROFILES
 from facecodec.weights import registry
 
@@ -46,6 +46,9 @@ class Generator(Protocol):
 
     def new_state(self) -> RenderState:
         """State of a stream before its first frame."""
+
+    def geometry(self, reference: Any) -> ReferenceState:
+        """The picture that patches shall fit, and its mesh, of what ``prepare`` made."""
 
     def patch_side(self, size: int) -> int:
         """Side of the region patches that it takes beside reference pictures of a side, pixels."""
@@ -94,6 +97,10 @@ class WarpRenderer:
     def prepare(self, picture: Tensor, mesh: Tensor) -> ReferenceState:
         """See :meth:`WarpGenerator.prepare`."""
         return self._warp.prepare(picture, mesh)
+
+    def geometry(self, reference: ReferenceState) -> ReferenceState:
+        """See :class:`Generator`."""
+        return reference
 
     def patch_side(self, size: int) -> int:
         """See :class:`Generator`."""

@@ -95,6 +95,10 @@ class Stream:
         geometry = ReferenceState(restored, state.mesh, state.trust, state.eyes)
         return AdaptiveReference(geometry, references, adaptation)
 
+    def geometry(self, reference: AdaptiveReference) -> ReferenceState:
+        """The filtered picture of a reference, and its mesh: what patches shall fit."""
+        return reference.geometry
+
     def patch_side(self, size: int) -> int:
         """Side of the region patches that go with reference pictures of a side, pixels."""
         return size // _shrinking(size)
@@ -118,7 +122,8 @@ class Stream:
             mesh: [N, 478, 3], crop units.
             scene: offsets of the scene points, [N, G, G, 2], or None.
             state: of the stream; it is changed where the generator is sequential.
-            patches: region patches in their places, [N, 4, S', S'] with S' at most 256, or None.
+            patches: region patches in their places, [N, 4, S', S'] with S' at most 256, or None. They are
+                laid over the warped reference, and a hypothesis besides.
 
         Returns:
             [N, 3, S, S] float32 in [0, 1].
@@ -144,6 +149,7 @@ class Stream:
                 frame.label[part],
                 frame.fields[part],
                 patches=None if patches is None else patches[part],
+                laid=True,
             )
             if self.sequential:
                 inputs = self._with_previous(inputs, fields[part, 0], references[0], state)
