@@ -179,6 +179,11 @@ def test_patches_are_offered_where_they_lie() -> None:
     x, y = (mesh[13, :2] * SIZE).int().tolist()
     assert made.masks[0, 3, y, x] > 0.01
     assert made.masks[0, 3, 2, 2] < 1e-5
+    laid = _synthesise(_generator(), references, frame._replace(laid=True))
+    assert torch.allclose(laid.warped, made.warped), "the warp itself is reported without patches"
+    assert laid.picture[0, 0, y, x] > made.picture[0, 0, y, x]
+    away = [(m.hallucinated[0, :, y, x] - red[:, 0, 0]).abs().sum() for m in (laid, made)]
+    assert away[0] < 0.6 * away[1], "the correction starts from them"
     with pytest.raises(ShapeError):
         region_patches(warper, [source], mesh[None], SIZE)
 

@@ -119,7 +119,12 @@ class Counting:
         return CountingState()
 
     def render(
-        self, references: Sequence[Tensor], mesh: Tensor, scene: Tensor | None, state: CountingState
+        self,
+        references: Sequence[Tensor],
+        mesh: Tensor,
+        scene: Tensor | None,
+        state: CountingState,
+        patches: Tensor | None = None,
     ) -> Tensor:
         out = []
         for _ in mesh:
