@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from facecodec.errors import MissingReferenceError
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.palette import PatchSource, RegionPatch, palette_patches, prepare_source
 from facecodec.generator.select import LoadedGenerator
+from facecodec.generator.workers import workers
 from facecodec.types import F32Array, F64Array, U8Array
 
 _MAX_WORKERS = 8
@@ -53,9 +53,7 @@ class StreamRenderer:
         self._generator, self._device = generator.model, device
         self._multiple = generator.size_multiple
         self._workers = 1 if self._generator.sequential else threads or min(os.cpu_count() or 1, _MAX_WORKERS)
-        self._pool: ThreadPoolExecutor | None = None
-        if device.type == "cpu":
-            self._pool = _worker_pool(self._workers)
+        self._pool = workers(self._workers) if device.type == "cpu" else None
         self._state = self._generator.new_state()
         self._warp = WarpGenerator().to(device).eval()
         self._slots: dict[int, _Slot] = {}
@@ -73,12 +71,8 @@ class StreamRenderer:
         if slot == self._slot:
             self.reset()
         # By a worker, too: on one thread rounding is the same every time.
-        pool = self._pool
-        self._slots[slot] = (
-            self._prepare(picture, mesh)
-            if pool is None
-            else pool.submit(self._prepare, picture, mesh).result()
-        )
+        prepare = functools.partial(self._prepare, picture, mesh)
+        self._slots[slot] = prepare() if self._pool is None else self._pool.map([prepare])[0]
         self._palettes.pop(slot, None)
 
     def _prepare(self, picture: U8Array, mesh: F64Array) -> _Slot:
@@ -141,11 +135,19 @@ class StreamRenderer:
         if self._pool is None:
             return self._share(slot, places, meshes, scene, weights)
         share = -(-len(meshes) // self._workers)
-        starts = range(0, len(meshes), share)
-        parts = [
-            tuple(None if a is None else a[i : i + share] for a in (meshes, scene, weights)) for i in starts
+        cuts = [slice(start, start + share) for start in range(0, len(meshes), share)]
+        jobs = [
+            functools.partial(
+                self._share,
+                slot,
+                places,
+                meshes[cut],
+                None if scene is None else scene[cut],
+                None if weights is None else weights[cut],
+            )
+            for cut in cuts
         ]
-        return np.concatenate(list(self._pool.map(lambda part: self._share(slot, places, *part), parts)))
+        return np.concatenate(self._pool.map(jobs))
 
     def _share(
         self,
@@ -190,23 +192,3 @@ def _resized(pictures: Tensor, size: int) -> Tensor:
     if pictures.shape[-1] == size:
         return pictures
     return functional.interpolate(pictures, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def _worker_pool(count: int) -> ThreadPoolExecutor:
-    """Threads that each run torch on one core.
-
-    Threads within an operation wait for each other whenever another program wants a core, which makes them
-    many times slower; frames side by side do not.
-    """
-    before = torch.get_num_threads()
-    started = threading.Barrier(count)
-
-    def start(_: int) -> None:
-        torch.get_num_threads()  # a thread's first question sets it to the process's number
-        torch.set_num_threads(1)
-        started.wait()
-
-    pool = ThreadPoolExecutor(count, thread_name_prefix="facecodec-generate")
-    list(pool.map(start, range(count)))
-    torch.set_num_threads(before)
-    return pool
