@@ -5,7 +5,7 @@ times slower; frames side by side do not.
 
 The threads live as long as the process. MKL keeps a list of threads for its memory; a thread that ends while
 another one enters can leave that list a ring, on which both then turn for ever (seen under torch 2.13:
-``dgetrf`` against ``mm_cleanup_thread_cbk``). So no thread that has called torch ends before the process does.
+``dgetrf`` against ``mm_cleanup_thread_cbk``). So no thread that calls torch ends before the process.
 """
 
 from __future__ import annotations

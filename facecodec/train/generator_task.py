@@ -78,7 +78,7 @@ def _windows_each(batch: TrainingBatch) -> int:
 
 def repeat(tensors: _T, count: int) -> _T:
     """Repeat the first dimension of the tensors of nested (named) tuples, the whole again and again."""
-    if count == 1 or tensors is None:
+    if count == 1 or tensors is None or isinstance(tensors, bool):
         return tensors
     if isinstance(tensors, Tensor):
         return torch.cat([tensors] * count)  # type: ignore[return-value]

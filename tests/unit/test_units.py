@@ -142,7 +142,6 @@ BAD_FIELDS: list[tuple[Unit, str, object]] = [
     (PALETTE, "places", (Place(0, 0, 1, 1), Place(0, 0, 65, 1))),
     (PALETTE, "places", (Place(256, 0, 1, 1), Place(0, 0, 1, 1))),
     (PALETTE, "still_codec", 2),
-    (PALETTE, "shapes", b""),
     (PALETTE, "shapes", bytes(4097)),
     (PALETTE, "still", b""),
     (REFERENCE, "ref_id", 8),
