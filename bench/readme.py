@@ -81,7 +81,7 @@ def generators_text(result: dict[str, Any]) -> str:
 
 def clips_table(clips: list[dict[str, Any]]) -> str:
     """Where the bits go, and PSNR and LPIPS of the three methods, clip by clip."""
-    parts = ("reference", "face", "scene")
+    parts = ("reference", "palette", "face", "scene")
     head = ["clip", "kbit/s", *parts, "other", "bits/frame", "RMS, px", "PSNR", "still", "x264"]
     head += ["LPIPS", "still", "x264", "x264 kbit/s"]
     rows = []

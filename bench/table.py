@@ -34,7 +34,7 @@ from facecodec import DecoderConfig, EncoderConfig, FacecodecError, SpeedConfig
 from facecodec.generator.select import load_generator, pick_device
 
 METHODS = ("facecodec", "still", "x264")
-PARTS = ("reference", "backdrop", "face", "scene", "header", "index", "audio")
+PARTS = ("reference", "backdrop", "palette", "face", "scene", "header", "index", "audio")
 SCHEMA = 2
 
 
