@@ -88,8 +88,9 @@ def clips_table(clips: list[dict[str, Any]]) -> str:
     for clip in clips:
         ours = clip["facecodec"]
         by_part = ours["kbps_by_part"]
-        other = ours["kbps"] - sum(by_part[part] for part in parts)
-        row = [clip["clip"], cell(ours["kbps"], 2), *(cell(by_part[part], 2) for part in parts)]
+        spent = [by_part.get(part, 0.0) for part in parts]
+        other = ours["kbps"] - sum(spent)
+        row = [clip["clip"], cell(ours["kbps"], 2), *(cell(kbps, 2) for kbps in spent)]
         row += [cell(other, 2), cell(ours["motion_bits_mean"], 1), cell(ours["point_error_px"], 3)]
         for key, digits in (("psnr", 1), ("lpips", 3)):
             row += [cell(clip.get(method, {}).get(key), digits) for method in _METHODS]

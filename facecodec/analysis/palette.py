@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -63,6 +64,14 @@ class Scene:
     seen: F32Array
 
 
+class _View(NamedTuple):
+    """The reference picture bent to a shape: mesh [1, 478, 3], picture [3, S, S], masks [3, S, S]."""
+
+    mesh: torch.Tensor
+    picture: torch.Tensor
+    masks: F32Array
+
+
 class PaletteChooser:
     """Chooses entries for one reference picture.
 
@@ -86,6 +95,7 @@ class PaletteChooser:
         planes = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255
         self._state = warper.prepare(planes, torch.from_numpy(np.asarray(reference.mesh, np.float32)))
         mesh = np.asarray(reference.mesh, np.float64)
+        self._own = self._view(mesh)
         self._rects = [self._rect(mesh[None], region) for region in range(REGIONS)]
         self._cost = [rect.width * rect.height / PIXELS_PER_BYTE for rect in self._rects]
         self._shown = [
@@ -122,10 +132,9 @@ class PaletteChooser:
 
     def _textures(self, scene: Scene) -> list[F32Array]:
         """What each region shows in the frames less what the reference picture shows, without shape."""
-        mesh = np.asarray(self.reference.mesh, np.float64)
         rows: list[list[F32Array]] = [[] for _ in range(REGIONS)]
         for picture, points in zip(scene.pictures, scene.seen, strict=True):
-            miss, masks = self._bend(picture, points, mesh)
+            miss, masks = self._bend(picture, points, self._own)
             for region, rect in enumerate(self._rects):
                 texture = _without_light(miss, masks[region], rect) * 2
                 small = cv2.resize(texture, (rect.width // 2, rect.height // 2), interpolation=cv2.INTER_AREA)
@@ -177,7 +186,7 @@ class PaletteChooser:
         }
         patches = {}
         for i, frame in enumerate(frames):
-            miss, masks = self._bend(scene.pictures[frame], scene.seen[frame], shapes[i])
+            miss, masks = self._bend(scene.pictures[frame], scene.seen[frame], self._view(shapes[i]))
             for r, rect in rects.items():
                 if regions[i] >> r & 1:
                     patches[i, r] = _cut(miss, masks[r], rect)
@@ -196,16 +205,20 @@ class PaletteChooser:
         return unit, shapes
 
     @torch.inference_mode()
-    def _bend(self, picture: U8Array, points: F32Array, shape: F64Array) -> tuple[F32Array, F32Array]:
+    def _view(self, shape: F64Array) -> _View:
+        """The reference picture bent to a shape [478, 3]."""
+        size = self.reference.picture.shape[0]
+        mesh = torch.from_numpy(shape.astype(np.float32))[None]
+        bent = warp(self._state.picture, self._warper.face_field(self._state, mesh, size))[0].clamp(0, 1)
+        return _View(mesh, bent, patch_masks(self._warper, mesh, size)[0].numpy())
+
+    @torch.inference_mode()
+    def _bend(self, picture: U8Array, points: F32Array, view: _View) -> tuple[F32Array, F32Array]:
         """How a frame in the reference picture's pose differs from it, [S, S, 3], and the masks [3, S, S]."""
-        size = len(picture)
         planes = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
         state = self._warper.prepare(planes, torch.from_numpy(np.asarray(points, np.float32)))
-        mesh = torch.from_numpy(shape.astype(np.float32))[None]
-        bent = warp(state.picture, self._warper.face_field(state, mesh, size))[0].clamp(0, 1)
-        masks = patch_masks(self._warper, mesh, size)[0]
-        own = warp(self._state.picture, self._warper.face_field(self._state, mesh, size))[0].clamp(0, 1)
-        return (bent - own).permute(1, 2, 0).numpy(), masks.numpy()
+        bent = warp(state.picture, self._warper.face_field(state, view.mesh, len(picture)))[0].clamp(0, 1)
+        return (bent - view.picture).permute(1, 2, 0).numpy(), view.masks
 
     @torch.inference_mode()
     def _rect(self, shapes: F64Array, region: int) -> Rect:
