@@ -12,7 +12,7 @@ import numpy as np
 from facecodec.analysis.scene import SceneFitter
 from facecodec.bitstream import MotionUnit, StreamHeader
 from facecodec.bitstream.levels import ChannelLayout, LevelState, count_levels, encode_levels
-from facecodec.motion.expression import opening_weights
+from facecodec.motion.expression import MESH_WEIGHT, opening_forms
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.predict import reconstruct
 from facecodec.motion.quantise import dequantise, quantise
@@ -90,8 +90,8 @@ class MotionEncoder:
         """
         history = self._known(reset)[:, : self.layout.face]
         amplitudes = motion.fit(points)
-        weights = valid.astype(np.float64)[:, None] * opening_weights()
-        residuals = quantise(amplitudes, self._qp, history, reset, weights=weights)
+        weights = MESH_WEIGHT * np.repeat(valid[:, None], self.layout.face, axis=1)
+        residuals = quantise(amplitudes, self._qp, history, reset, weights=weights, forms=opening_forms())
         meshes = motion.apply(dequantise(reconstruct(residuals, history, reset), self._qp))
         miss = (meshes[..., :2] - points[..., :2]) * 256.0
         return CodedFaces(residuals, meshes, np.sqrt((miss**2).sum(-1).mean(-1)))

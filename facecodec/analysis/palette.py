@@ -17,7 +17,7 @@ from facecodec.bitstream.palette import GRAIN, REGIONS, encode_shapes
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.patches import patch_masks
 from facecodec.generator.warp import warp
-from facecodec.motion.expression import plain_shapes
+from facecodec.motion.expression import opening_forms, plain_shapes
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.predict import reconstruct
 from facecodec.motion.quantise import dequantise, quantise
@@ -177,7 +177,7 @@ class PaletteChooser:
         still = amplitudes[frames].copy()
         still[:, : still.shape[1] - len(self._motion.model.basis)] = 0
         nothing = np.zeros((2, still.shape[1]), np.int32)
-        residuals = quantise(still, self._qp, nothing, True)
+        residuals = quantise(still, self._qp, nothing, True, forms=opening_forms())
         shapes = self._motion.apply(dequantise(reconstruct(residuals, nothing, True), self._qp))
         rects = {
             r: self._rect(shapes[[i for i, mask in enumerate(regions) if mask >> r & 1]], r)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facecodec.motion.expression import opening_nearness
 from facecodec.refpic.appearance import face_patch
 from facecodec.track.smooth import OneEuroFilter, context_frames, cut_segments, smooth_zero_phase
 from facecodec.track.tracker import FaceTracker
@@ -20,6 +21,10 @@ from facecodec.types import F32Array, Frame, Landmarks, U8Array
 
 SIGMA_FRAMES = 1.0
 """Standard deviation of the zero-phase filter over the track."""
+_OPENING_SIGMA_FRAMES = 0.65
+_OPENING_REACH = 0.25
+"""The same for lids and lips, and how far around them it holds, in widths of the eye or mouth: a blink is
+over in four frames, and the wider filter takes a sixth of it."""
 _THUMBNAIL = (32, 18)
 _CUT = 40.0
 """Mean absolute difference of thumbnails, of 255, that counts as a cut."""
@@ -101,7 +106,9 @@ class TrackWindow:
         valid = np.array([row[1] for row in rows])
         left, right = len(past), len(rows) - len(past) - count
         if self._causal is None:
-            points = smooth_zero_phase(points, valid, SIGMA_FRAMES)
+            near = opening_nearness(_OPENING_REACH)
+            sigmas = SIGMA_FRAMES + near * (_OPENING_SIGMA_FRAMES - SIGMA_FRAMES)
+            points = smooth_zero_phase(points, valid, sigmas)
         return _fill(points, valid)[left : len(rows) - right], valid[left : len(rows) - right]
 
     def first_cut(self, count: int) -> int:

@@ -14,6 +14,7 @@ from facecodec.config import QP_DEFAULT
 from facecodec.container.fcv import FcvReader
 from facecodec.encoder import GROUP
 from facecodec.media.reader import VideoReader
+from facecodec.motion.expression import MESH_WEIGHT, opening_forms
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.predict import reconstruct
 from facecodec.motion.quantise import dequantise, quantise
@@ -93,7 +94,8 @@ def code_track(points: npt.NDArray[np.floating], fps: float, qp: int = QP_DEFAUL
         part = amplitudes[start : start + GROUP]
         reset = start % period == 0
         before = np.zeros_like(history) if reset else history
-        residuals = quantise(part, qp, before, reset)
+        weights = np.full(part.shape, MESH_WEIGHT)
+        residuals = quantise(part, qp, before, reset, weights=weights, forms=opening_forms())
         cost += sum(count_levels(state, residuals, [False] * len(part), reset))
         values = reconstruct(residuals, before, reset)
         history = np.concatenate([before, values])[-2:]

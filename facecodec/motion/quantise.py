@@ -6,11 +6,14 @@ far in any of them: ``step(qp) = STEP_TABLE[qp] / 256`` points, doubled every si
 
 The encoder searches a group's residuals by coordinate descent on ``D + lambda R``: a change of one residual
 changes the frames that are interpolated from it by a known triangle, so every residual's best value follows
-in closed form, for all channels at once.
+in closed form, for all channels at once. Where linear forms of the error count as well (how far a lid is
+from where it should be is a sum over channels), a last round goes channel by channel, each one making good
+what the others before it have left.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -61,6 +64,7 @@ def quantise(
     history: I32Array,
     reset: bool,
     weights: npt.NDArray[np.floating] | None = None,
+    forms: F64Array | None = None,
     lagrange: float = LAMBDA,
     sweeps: int = 2,
 ) -> I32Array:
@@ -72,6 +76,7 @@ def quantise(
         history: [2, C] values of the two frames before the group, at this QP.
         reset: the group starts anew.
         weights: [n, C] or [C] weight of squared error, one by default; zero means that it does not matter.
+        forms: [R, C], sums over channels whose squared error counts too, with the mean weight of their frame.
         lagrange: multiplier in squared steps a bit.
         sweeps: rounds of coordinate descent after the closed-loop start.
 
@@ -96,7 +101,55 @@ def quantise(
             new = _decide(old + best, energy, lagrange, min(step.depth, len(_RATE_ONE) - 1))
             error -= shape * (new - old)
             residuals[step.t] = new
+    if forms is not None:
+        _settle(target, residuals, history, reset, weight, forms, lagrange)
     return residuals
+
+
+def _settle(
+    target: F64Array,
+    residuals: I32Array,
+    history: I32Array,
+    reset: bool,
+    weight: F64Array,
+    forms: F64Array,
+    lagrange: float,
+) -> None:
+    """A round of coordinate descent that sees the forms; changes ``residuals``."""
+    n = len(target)
+    error = target - reconstruct(residuals, history, reset) / ONE
+    frame_weight = weight.mean(1)
+    for step in schedule(n, reset):
+        shape = _influence(n, reset)[step.t]
+        mass = float((frame_weight * shape**2).sum())
+        energy = shape**2 @ weight + mass * (forms**2).sum(0)
+        pull = (shape[:, None] * weight * error).sum(0)
+        off = (forms @ (error.T @ (frame_weight * shape))).tolist()
+        old = residuals[step.t].tolist()
+        depth = min(step.depth, len(_RATE_ONE) - 1)
+        columns = [*zip(old, energy.tolist(), pull.tolist(), forms.T.tolist(), strict=True)]
+        for c, (level, stiffness, direct, column) in enumerate(columns):
+            if stiffness <= 0:
+                continue
+            through_forms = sum(f * o for f, o in zip(column, off, strict=True))
+            wanted = level + (direct + through_forms) / stiffness
+            new = _decide_one(wanted, stiffness, lagrange, depth)
+            if new != level:
+                residuals[step.t, c] = new
+                off = [o - f * (new - level) * mass for f, o in zip(column, off, strict=True)]
+        error -= shape[:, None] * (residuals[step.t] - np.array(old))
+
+
+def _decide_one(wanted: float, energy: float, lagrange: float, depth: int) -> int:
+    """What :func:`_decide` does, for one number: a third of its time when they come one by one."""
+    nearest = round(max(-RESIDUAL_LIMIT, min(RESIDUAL_LIMIT, wanted)))
+    best, least = 0, energy * wanted**2 + lagrange * _RATE_ZERO[depth]
+    for candidate in {nearest, nearest - (nearest > 0) + (nearest < 0)} - {0}:
+        coded = _RATE_ONE[depth] + _RATE_OCTAVE * math.log2(abs(candidate))
+        cost = energy * (candidate - wanted) ** 2 + lagrange * coded
+        if cost < least:
+            best, least = candidate, cost
+    return best
 
 
 def _decide(wanted: F64Array, energy: F64Array, lagrange: float, depth: int) -> I32Array:

@@ -63,7 +63,7 @@ def cut_segments(
 def smooth_zero_phase(
     points: npt.NDArray[np.floating],
     valid: npt.NDArray[np.bool_],
-    sigma_frames: float = 1.0,
+    sigma_frames: float | F64Array = 1.0,
     *,
     left: int = 0,
     right: int = 0,
@@ -78,7 +78,7 @@ def smooth_zero_phase(
     Args:
         points: [T, N, C], any unit; what invalid frames hold is ignored (NaN allowed).
         valid: [T], frames that hold a face.
-        sigma_frames: standard deviation in frames, 0 (no smoothing) or more.
+        sigma_frames: standard deviation in frames, 0 (no smoothing) or more; for all points, or [N].
         left: frames at the start that are context only and not returned.
         right: the same at the end.
 
@@ -86,42 +86,48 @@ def smooth_zero_phase(
         [T - left - right, N, C] float32. Invalid frames come back unchanged.
 
     Raises:
-        ShapeError: ``points`` is not [T, N, 2 or 3] or ``valid`` not [T].
+        ShapeError: ``points`` is not [T, N, 2 or 3], ``valid`` not [T], or ``sigma_frames``
+            neither a number nor [N].
         ConfigError: ``sigma_frames`` is negative or not finite, or the context is longer than the track.
     """
     if points.ndim != 3 or points.shape[2] not in (2, 3):
         raise ShapeError("points", "[T, N, 2 or 3]", points.shape)
     if valid.shape != points.shape[:1]:
         raise ShapeError("valid", f"[{len(points)}]", valid.shape)
-    if not (math.isfinite(sigma_frames) and sigma_frames >= 0):
-        raise ConfigError("sigma_frames", sigma_frames, "a finite number from 0")
+    sigmas = np.asarray(sigma_frames, np.float64)
+    if sigmas.shape not in ((), points.shape[1:2]):
+        raise ShapeError("sigma_frames", f"a number or [{points.shape[1]}]", sigmas.shape)
+    if not (np.isfinite(sigmas).all() and (sigmas >= 0).all()):
+        raise ConfigError("sigma_frames", sigma_frames, "finite numbers from 0")
     count = len(points)
     if left < 0 or right < 0 or left + right > count:
         raise ConfigError("left, right", (left, right), f"0 or more, together at most {count}")
     good = valid.astype(bool)
     clean = np.where(good[:, None, None], points, 0).astype(np.float64)
     segments = cut_segments(clean, good)
-    mean = _mean_within(clean, good, segments, sigma_frames)
+    mean = _mean_within(clean, good, segments, np.broadcast_to(sigmas, points.shape[1]))
     out = np.where(good[:, None, None], mean, points).astype(np.float32)
     return np.asarray(out[left : count - right])
 
 
 def _mean_within(
-    points: F64Array, good: npt.NDArray[np.bool_], segments: npt.NDArray[np.int64], sigma_frames: float
+    points: F64Array, good: npt.NDArray[np.bool_], segments: npt.NDArray[np.int64], sigmas: F64Array
 ) -> F64Array:
-    """Gaussian mean over the good frames of each frame's own segment."""
+    """Gaussian mean over the good frames of each frame's own segment; ``sigmas`` [N]."""
     count = len(points)
     total = np.zeros_like(points)
-    weight = np.zeros(count)
-    reach = context_frames(sigma_frames)
-    for offset in range(-min(reach, count), min(reach, count) + 1):
-        tap = math.exp(-0.5 * (offset / max(sigma_frames, _MIN_SIGMA)) ** 2)
+    weight = np.zeros(points.shape[:2])
+    reach = np.ceil(_TRUNCATE * sigmas)
+    longest = min(int(reach.max(initial=0)), count)
+    for offset in range(-longest, longest + 1):
+        taps = np.exp(-0.5 * (offset / np.maximum(sigmas, _MIN_SIGMA)) ** 2) * (abs(offset) <= reach)
         here = slice(max(0, -offset), count - max(0, offset))
         there = slice(max(0, offset), count - max(0, -offset))
-        taps = tap * (good[there] & (segments[here] == segments[there]))
-        total[here] += taps[:, None, None] * points[there]
-        weight[here] += taps
-    return total / np.maximum(weight, 1e-12)[:, None, None]
+        seen = good[there] & (segments[here] == segments[there])
+        gain = seen[:, None] * taps
+        total[here] += gain[..., None] * points[there]
+        weight[here] += gain
+    return total / np.maximum(weight, 1e-12)[..., None]
 
 
 class OneEuroFilter:

@@ -125,3 +125,24 @@ def test_rescale_keeps_the_amplitude() -> None:
     assert rescale(np.array([[-7]], np.int32), 6, 0).tolist() == [[-14]]
     assert rescale(np.array([[-7, 7]], np.int32), 0, 6).tolist() == [[-3, 4]]
     assert np.abs(rescale(np.array([[VALUE_LIMIT, -VALUE_LIMIT]], np.int32), 51, 0)).max() == VALUE_LIMIT
+
+
+def test_a_form_without_weight_changes_nothing() -> None:
+    track = smooth_track(16, 6)
+    forms = np.zeros((2, 6))
+    plain = quantise(track, 20, START, True, lagrange=0.0, sweeps=6)
+    settled = quantise(track, 20, START, True, forms=forms, lagrange=0.0, sweeps=6)
+    assert (plain != settled).mean() < 0.05
+
+
+def test_a_form_can_make_up_for_a_channel_that_must_not_move() -> None:
+    track = np.zeros((5, 6))
+    track[:, 0] = 40.0
+    weights = np.ones((5, 6))
+    weights[:, :2] = 0
+    forms = np.zeros((1, 6))
+    forms[0, :2] = 1.0
+    residuals = quantise(track, 20, START, True, weights=weights, forms=forms, lagrange=0.0)
+    miss = track - dequantise(reconstruct(residuals, START, True), 20)
+    assert np.abs(miss @ forms.T).max() <= 0.6 * quantisation_step(20)
+    assert not residuals[:, 2:].any()

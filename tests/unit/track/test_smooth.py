@@ -141,3 +141,16 @@ def test_one_euro_starts_anew() -> None:
 def test_one_euro_refuses_bad_parameters(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         OneEuroFilter(**{name: -1.0})
+
+
+def test_each_point_may_have_its_own_width() -> None:
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(20, 3, 2)).astype(np.float32)
+    valid = np.ones(20, bool)
+    valid[7] = False
+    mixed = smooth_zero_phase(points, valid, np.array([1.0, 0.0, 0.65]))
+    for n, sigma in enumerate((1.0, 0.0, 0.65)):
+        alone = smooth_zero_phase(points, valid, sigma)
+        np.testing.assert_allclose(mixed[:, n], alone[:, n], atol=1e-6)
+    with pytest.raises(ShapeError, match="sigma_frames"):
+        smooth_zero_phase(points, valid, np.ones(2))
