@@ -117,7 +117,7 @@ class _Sums:
 def walk(
     reader: FcvReader, decoder: MotionDecoder, sums: _Sums | None = None
 ) -> Iterator[DecodedMotion | Reference]:
-    """Decode references and motion of a file in order; damage ends or thins the walk.
+    """Decode references, palettes and motion of a file in order; damage ends or thins the walk.
 
     Args:
         reader: the file.
@@ -142,6 +142,8 @@ def walk(
                 sums.quality = StreamQuality.of(at.unit)
             if isinstance(at.unit, ReferenceUnit):
                 yield decoder.take_reference(at.unit)
+            elif isinstance(at.unit, PaletteUnit):
+                decoder.take_palette(at.unit)
             elif isinstance(at.unit, MotionUnit):
                 motion = decoder.take_motion(at.unit)
                 if motion is not None:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from facecodec.errors import ConfigError
-from facecodec.train.packing import FrameEntry, PictureData, ReferenceEntry, StillEntry, TakeEntry, recode
+from facecodec.train.packing import FrameEntry, ReferenceEntry, StillEntry, TakeEntry
+from facecodec.train.pictures import PictureData, recode
 from facecodec.train.records import Clip
 
 _MESH_BYTES = 478 * 3 * 2
 _ROW_BYTES = 48
+_SHOWN_BYTES = 6
 _TAKE_BYTES = 512
 """Rows of the tables and the take's share of the metadata, rounded up."""
 _FILE_BYTES = 8192
@@ -45,9 +47,12 @@ class _Growing:
             if before <= still.frame < before + len(run)
         ]
         cost = 0 if self.runs else _TAKE_BYTES
-        cost += sum(len(r.coded) + len(r.original) + _MESH_BYTES + _ROW_BYTES for r in references.values())
+        cost += sum(_reference_bytes(reference) for reference in references.values())
         scene = 4 * self.source.take.grid**2
-        cost += sum(len(frame.picture) + _MESH_BYTES + scene + _ROW_BYTES for frame in frames)
+        cost += sum(
+            len(frame.picture) + _MESH_BYTES + scene + _ROW_BYTES + _SHOWN_BYTES * len(frame.shown)
+            for frame in frames
+        )
         cost += sum(len(still.coded) + _ROW_BYTES for still in stills)
         return cost, references, frames, stills
 
@@ -117,4 +122,10 @@ def _recoded_coded(data: PictureData, quality: int) -> PictureData:
 
 def _recoded_reference(entry: ReferenceEntry, quality: int) -> ReferenceEntry:
     coded = _recoded_coded(entry.coded, quality)
-    return replace(entry, coded=coded, original=_recoded(entry.original, quality))
+    palette = tuple(replace(e, patch=_recoded_coded(e.patch, quality)) for e in entry.palette)
+    return replace(entry, coded=coded, original=_recoded(entry.original, quality), palette=palette)
+
+
+def _reference_bytes(entry: ReferenceEntry) -> int:
+    patches = sum(len(e.patch) + _MESH_BYTES + _ROW_BYTES for e in entry.palette)
+    return len(entry.coded) + len(entry.original) + _MESH_BYTES + _ROW_BYTES + patches

@@ -6,18 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from facecodec.errors import ConfigError
 from facecodec.train.pack import Pack
-from facecodec.train.regions import REGIONS
 from facecodec.types import F32Array, U8Array
-
-_CANDIDATES = 6
-"""Frames among which the best patches are looked for."""
-_APART = 12
-"""Frames of the same run that lie nearer than this are no source of patches."""
-_CHEEKS = (234, 454)
 
 
 class ChosenReference(NamedTuple):
@@ -28,12 +20,14 @@ class ChosenReference(NamedTuple):
         mesh: [478, 3], crop units.
         coded: whether it went through the picture coder.
         scene: its scene points against the run's reference picture, [G, G, 2] or a number; None: unknown.
+        number: its row among the reference pictures; None for another frame.
     """
 
     picture: U8Array
     mesh: F32Array
     coded: bool
     scene: F32Array | float | None
+    number: int | None = None
 
 
 class Choice(NamedTuple):
@@ -133,7 +127,7 @@ def _main_reference(
             return _frame_as_reference(pack, int(rng.choice(others)), number)
     record = pack.reference(number)
     picture = record.original if as_it_was else record.coded
-    return ChosenReference(picture, record.mesh, not as_it_was, 0.0)
+    return ChosenReference(picture, record.mesh, not as_it_was, 0.0, number)
 
 
 def _extra_reference(rng: np.random.Generator, pack: Pack, rows: list[int]) -> ChosenReference:
@@ -151,48 +145,3 @@ def _extra_reference(rng: np.random.Generator, pack: Pack, rows: list[int]) -> C
         return _frame_as_reference(pack, int(rng.choice(frames)), number)._replace(scene=None)
     record = pack.reference(number)
     return ChosenReference(record.original, record.mesh, False, 0.0)
-
-
-def patch_rows(
-    rng: np.random.Generator, pack: Pack, rows: list[int], each: float = 0.5, none: float = 0.4
-) -> list[int | None]:
-    """Choose frames of the same clip that show the eyes and the mouth much as the sample does.
-
-    Args:
-        rng: where chance comes from.
-        pack: where the rows are.
-        rows: of the sample; the middle one is looked at.
-        each: chance that a region gets no patch.
-        none: chance that no region gets one.
-
-    Returns:
-        Row for the right eye, the left eye and the mouth; None for no patch.
-    """
-    kept = rng.random(len(REGIONS)) >= each
-    if rng.random() < none or not kept.any():
-        return [None] * len(REGIONS)
-    others = pack.neighbours(rows[0])
-    if not len(others):
-        run = np.array(pack.frames_of_run(int(pack.frame_run[rows[0]])))
-        others = run[(run < rows[0] - _APART) | (run > rows[-1] + _APART)]
-    if not len(others):
-        return [None] * len(REGIONS)
-    candidates = rng.choice(others, min(_CANDIDATES, len(others)), replace=False)
-    shapes = _shapes(pack.meshes(candidates))
-    wanted = _shapes(pack.meshes([rows[len(rows) // 2]]))
-    best = [int(np.square(a - b).sum((1, 2)).argmin()) for a, b in zip(shapes, wanted, strict=True)]
-    return [int(candidates[i]) if keep else None for i, keep in zip(best, kept, strict=True)]
-
-
-def _shapes(meshes: F32Array) -> list[npt.NDArray[np.float32]]:
-    """Shape of each region of meshes [N, 478, 3]: [N, P, 2], without place and size of the face."""
-    left, right = (meshes[:, point, :2] for point in _CHEEKS)
-    across = right - left
-    width = np.maximum(np.linalg.norm(across, axis=-1), 1e-6)[:, None]
-    along = across / width
-    turn = np.stack([along, np.stack([-along[:, 1], along[:, 0]], -1)], -1)
-    out = []
-    for points in REGIONS:
-        chosen = meshes[:, list(points), :2]
-        out.append(((chosen - chosen.mean(1, keepdims=True)) @ turn / width[:, None]).astype(np.float32))
-    return out

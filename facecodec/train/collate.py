@@ -19,6 +19,7 @@ class TrainingBatch(NamedTuple):
         coded: [B, K], 1 where a reference picture was coded, 0 where it is an original.
         frames: T frames, in order. ``previous`` holds the true previous frame, of the first frame one that
             looks as if it was put out; training over several frames puts the generator's output in its place.
+            ``patches`` fit the first reference picture before the post filter.
         targets: [B, T, 3, S, S] in [0, 1].
         windows: [W B, 2] int64, top row and left column of W training windows of each sample, the first
             window of every sample first; None for whole pictures.
@@ -67,6 +68,7 @@ def collate(samples: Sequence[Sample], windows: bool) -> TrainingBatch:
             steps[:, t],
             valid[:, t],
             None if patches is None else patches[:, t],
+            laid=True,
         )
         for t in range(meshes.shape[1])
     )

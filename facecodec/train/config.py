@@ -156,7 +156,7 @@ class TrainConfig:
         optimiser: settings of Adam.
         limits: end of the run, checkpoints, validation.
         sequential: give the generator its previous output.
-        patches: give it region patches, to some samples.
+        patches: lay the palette entries over the warp that a decoder would show, in most samples.
         precision: ``bf16`` runs the networks under autocast; weights and moments stay float32.
         seed: of the weights and of the order of the samples.
         workers: processes that make samples; 0 makes them between the steps.

@@ -23,6 +23,7 @@ from facecodec.train.losses import (
     temporal_difference,
 )
 from facecodec.train.pack import Pack
+from facecodec.train.palettes import refitted
 from facecodec.train.regions import cut_boxes, cut_windows, region_boxes, region_weights
 from facecodec.train.samples import GeneratorSamples, SampleSettings
 from facecodec.train.task import Outcome, Task, Verdict, deep_loss
@@ -50,11 +51,14 @@ class Unrolled(nn.Module):
             window: side of the training windows; ignored where the batch has none.
         """
         references = self._restored(batch)
+        change = (references.pictures - batch.references.pictures)[:, 0]
         adaptation = self.model.adapt(references)
         count = _windows_each(batch)
         adaptation, references = repeat(adaptation, count), repeat(references, count)
         made: list[Synthesis] = []
         for given in batch.frames:
+            if given.patches is not None:
+                given = given._replace(patches=refitted(given.patches, change, given.fields[:, 0]))
             frame = repeat(given, count)
             if made and frame.previous is not None:
                 frame = frame._replace(previous=_shown(made[-1], frame.previous, batch.windows))
@@ -121,7 +125,7 @@ class GeneratorTask(Task):
         model.requires_grad_(True)
         model.restorer.requires_grad_(False)
         self.network: nn.Module = Unrolled(model)
-        self.deep = deep_loss(config, wanted.lpips, wanted.vgg, wanted.region)
+        self.deep = deep_loss(config, wanted.lpips, wanted.vgg, wanted.region, wanted.region_lpips)
         self.identity = IdentityLoss() if wanted.identity > 0 else None
         count = config.limits.validation_frames
         self.judge = ClipJudge(val, count, config.sequential) if val is not None and count else None
@@ -211,16 +215,15 @@ class GeneratorTask(Task):
             terms = terms._replace(lpips=deep.lpips(made, target).mean())
         if wanted.vgg > 0:
             terms = terms._replace(vgg=deep.vgg(made, target))
-        if wanted.region > 0:
+        if wanted.region > 0 or wanted.region_lpips > 0:
             frames = meshes.shape[1]
             corners = None if windows is None else windows.repeat_interleave(frames, 0)
             boxes = region_boxes(meshes.flatten(0, 1), stage.size, corners, stage.window)
             if len(boxes.sample):
                 cut, true = cut_boxes(made, boxes), cut_boxes(target, boxes)
-                region = deep.lpips(cut, true).mean()
-                if wanted.vgg > 0:
-                    region = region + deep.vgg(cut, true)
-                terms = terms._replace(region=region)
+                lpips = deep.lpips(cut, true).mean()
+                region = lpips + deep.vgg(cut, true) if wanted.vgg > 0 and wanted.region > 0 else lpips
+                terms = terms._replace(region=region, region_lpips=lpips)
         return terms
 
     def validate(self, model: AdaptiveGenerator, tiles: int) -> Verdict:

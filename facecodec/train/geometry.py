@@ -1,9 +1,8 @@
-"""What the keypoints alone determine of a training sample: label maps and motion fields, on the CPU."""
+"""What the geometry of a training sample gives: label maps, motion fields and palette entries, on the CPU."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,8 +12,10 @@ from torch import Tensor
 
 from facecodec.generator.embed import label_map
 from facecodec.generator.model import ReferenceState, WarpGenerator
-from facecodec.generator.patches import region_patches
-from facecodec.types import F32Array
+from facecodec.generator.palette import palette_patches, prepare_source
+from facecodec.train.augment import resized
+from facecodec.train.palettes import FramePalette
+from facecodec.types import F32Array, U8Array
 
 _KEPT_STATES = 128
 
@@ -32,7 +33,7 @@ class View(NamedTuple):
 
 
 class Geometry:
-    """Label maps and motion fields, with the work on reference pictures kept.
+    """Label maps, motion fields and patches, with the work on reference pictures kept.
 
     Args:
         size: side of the pictures in pixels.
@@ -76,21 +77,22 @@ class Geometry:
         return state
 
     @torch.no_grad()
-    def patches(self, sources: Sequence[tuple[Tensor, F32Array] | None], meshes: F32Array) -> Tensor:
-        """Region patches bent into place.
+    def patches(self, picture: U8Array, mesh: F32Array, palette: FramePalette, meshes: F32Array) -> Tensor:
+        """Palette entries bent into place over the reference picture, as a decoder bends them.
 
         Args:
-            sources: picture [3, size, size] and mesh that the right eye, the left eye and the mouth are taken
-                from; None for no patch.
+            picture: the reference picture as stored, [S, S, 3], in whose pixels the entries are placed.
+            mesh: its mesh, [478, 3], crop units.
+            palette: entries of the reference picture, and how much of them the frames show.
             meshes: of the frames, [T, 478, 3].
 
         Returns:
             [T, 4, size, size]: RGB times mask, and the mask.
         """
-        if all(source is None for source in sources):
+        if not len(palette.patches):
             return torch.zeros(len(meshes), 4, self.size, self.size)
-        states = [
-            None if source is None else replace(self._state(source[1]), picture=source[0][None])
-            for source in sources
-        ]
-        return region_patches(self._warp, states, torch.from_numpy(meshes), self.size)
+        planes = torch.from_numpy(resized(picture, self.size)).permute(2, 0, 1)[None].float() / 255
+        state = replace(self._state(mesh), picture=planes)
+        sources = [prepare_source(self._warp, patch, len(picture)) for patch in palette.patches]
+        weights = torch.from_numpy(palette.weights).float()
+        return palette_patches(self._warp, state, sources, weights, torch.from_numpy(meshes), self.size)

@@ -33,6 +33,7 @@ class LossWeights:
         vgg: distance of VGG16 features.
         lpips: LPIPS-alex.
         region: LPIPS-alex and VGG features of boxes around eyes and mouth.
+        region_lpips: LPIPS-alex of the same boxes, counted besides.
         mask: dislike of everything that is not the warped reference.
         entropy: dislike of undecided masks.
         flow: size and total variation of the residual flow.
@@ -52,6 +53,7 @@ class LossWeights:
     vgg: float = 1.0
     lpips: float = 2.0
     region: float = 1.0
+    region_lpips: float = 0.0
     mask: float = 0.02
     entropy: float = 0.005
     flow: float = 1.0
@@ -77,6 +79,7 @@ class LossTerms(NamedTuple):
     vgg: Tensor | None = None
     lpips: Tensor | None = None
     region: Tensor | None = None
+    region_lpips: Tensor | None = None
     mask: Tensor | None = None
     entropy: Tensor | None = None
     flow: Tensor | None = None

@@ -10,6 +10,8 @@ Tables (all row numbers start at 0; ``records.py`` has the columns)
     references: the coded reference pictures of the takes, with the source crop of the same frame.
     frames: source crops with their decoded mesh and scene points. The frames of a *run* follow each other
         in the video (frozen pictures left out), share a reference picture and lie together in the table.
+    entries: the expression palettes of the reference pictures, as decoded; ``shown`` says how much of each
+        entry a decoder shows of it in each frame.
     stills: coded versions of some frames, for training a post filter.
 """
 
@@ -26,12 +28,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from facecodec.errors import MediaError
+from facecodec.train.pack_check import fault
 from facecodec.train.records import (
     FORMAT,
     MESH_SCALE,
-    POINTS,
     TENSORS,
     Clip,
+    EntryRecord,
     FrameRecord,
     ReferenceRecord,
     StillRecord,
@@ -80,7 +83,9 @@ class Pack:
         self.frame_index: I32Array = self._tables["frames.index"]
         self.reference_take: I32Array = self._tables["references.take"]
         self.run_offsets: npt.NDArray[np.int64] = self._tables["runs.offsets"]
-        self._check()
+        reason = fault(self._tables, self._blobs.get_shape()[0], self.takes, len(self.clips))
+        if reason is not None:
+            raise MediaError(self.path, f"damaged packed data set: {reason}")
         self._clip_of_take = np.array([take.clip for take in self.takes], np.int32)
         self.frame_clip: I32Array = self._clip_of_take[self.frame_take]
 
@@ -154,6 +159,28 @@ class Pack:
             frame=frame,
         )
 
+    def entries_of_reference(self, j: int) -> range:
+        """Rows of the palette entries of a reference picture, in the order in which they came."""
+        owners = self._tables["entries.reference"]
+        return range(int(np.searchsorted(owners, j)), int(np.searchsorted(owners, j, side="right")))
+
+    def entry(self, e: int) -> EntryRecord:
+        """Read a palette entry. Raises MediaError where its picture is damaged."""
+        left, top, width, height = self._tables["entries.box"][e].tolist()
+        return EntryRecord(
+            pixels=self._decoded("entries.picture", e, (height, width)),
+            region=self._int("entries.region", e),
+            box=(left, top, width, height),
+            mesh=_mesh(self._tables["entries.mesh"][e]),
+            reference=self._int("entries.reference", e),
+        )
+
+    def shown(self, i: int) -> list[tuple[int, float]]:
+        """Rows of the palette entries that a frame shows, and how much of each."""
+        first, end = self._tables["shown.offsets"][i : i + 2].tolist()
+        entries, weights = (self._tables[f"shown.{name}"][first:end].tolist() for name in ("entry", "weight"))
+        return list(zip(entries, weights, strict=True))
+
     def meshes(self, frames: npt.ArrayLike) -> F32Array:
         """Decoded meshes of some frames: rows [n] to [n, 478, 3] float32, crop units."""
         return _mesh(self._tables["frames.mesh"][np.asarray(frames, np.int64)])
@@ -183,11 +210,6 @@ class Pack:
         """Rows of the frames of a run, in the order of time."""
         return range(int(self.run_offsets[run]), int(self.run_offsets[run + 1]))
 
-    def neighbours(self, i: int) -> npt.NDArray[np.int64]:
-        """Rows of the frames of the same clip in other runs: where region patches can come from."""
-        rows = self.frames_of_clip(int(self.frame_clip[i]))
-        return np.asarray(rows[self.frame_run[rows] != self.frame_run[i]])
-
     def references_of_clip(self, clip: int) -> npt.NDArray[np.int64]:
         """Rows of the reference pictures of a clip, of all its takes."""
         return np.flatnonzero(self._clip_of_take[self.reference_take] == clip)
@@ -196,11 +218,14 @@ class Pack:
         return int(self._tables[column][row])
 
     def _picture(self, column: str, row: int, take: int) -> U8Array:
-        data = self.picture_bytes(self._int(column, row))
         side = self.takes[take].size
+        return self._decoded(column, row, (side, side))
+
+    def _decoded(self, column: str, row: int, shape: tuple[int, int]) -> U8Array:
+        data = self.picture_bytes(self._int(column, row))
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-        if picture is None or picture.shape != (side, side, 3):
-            raise MediaError(self.path, f"{column}[{row}] is no picture of {side}x{side}")
+        if picture is None or picture.shape != (*shape, 3):
+            raise MediaError(self.path, f"{column}[{row}] is no picture of {shape[1]}x{shape[0]}")
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
     def _load(self, name: str) -> npt.NDArray[Any]:
@@ -220,53 +245,6 @@ class Pack:
         except (KeyError, TypeError, ValueError) as err:
             raise MediaError(self.path, f"clips or takes of the packed data set are damaged: {err}") from err
         return clips, takes
-
-    def _check(self) -> None:
-        """Raise unless all row numbers lead somewhere and all lengths agree."""
-        tables = self._tables
-        counts = {
-            "references.": self.n_references, "frames.": self.n_frames, "stills.": self.n_stills,
-        }  # fmt: skip
-        for name, table in tables.items():
-            for prefix, count in counts.items():
-                self._demand(not name.startswith(prefix) or len(table) == count, f"{name} has another length")
-        for name in ("frames.mesh", "references.mesh"):
-            self._demand(tables[name].shape[1:] == (POINTS, 3), f"{name} is not [n, {POINTS}, 3]")
-        ends = {
-            "pictures.offsets": self._blobs.get_shape()[0],
-            "scenes.offsets": len(tables["scenes.data"]),
-            "runs.offsets": self.n_frames,
-        }
-        for name, end in ends.items():
-            table = tables[name]
-            whole = (
-                len(table) > 0 and table[0] == 0 and table[-1] == end and bool((np.diff(table) >= 0).all())
-            )
-            self._demand(whole, f"{name} does not cover its data")
-        pictures, takes = len(tables["pictures.offsets"]) - 1, len(self.takes)
-        limits = {
-            "references.coded": pictures, "references.original": pictures, "references.take": takes,
-            "frames.picture": pictures, "frames.take": takes, "frames.reference": self.n_references,
-            "frames.run": self.n_runs, "stills.coded": pictures, "stills.frame": self.n_frames,
-        }  # fmt: skip
-        for name, limit in limits.items():
-            table = tables[name]
-            inside = not len(table) or (table.min() >= 0 and table.max() < limit)
-            self._demand(inside, f"{name} points nowhere")
-        self._check_takes()
-
-    def _check_takes(self) -> None:
-        clips = all(0 <= take.clip < len(self.clips) for take in self.takes)
-        self._demand(clips, "a take names a clip that is not there")
-        values = np.array([2 * take.grid**2 for take in self.takes], np.int64)[self.frame_take]
-        right = np.array_equal(np.diff(self._tables["scenes.offsets"]), values)
-        self._demand(right, "scenes.offsets does not fit the grids of the takes")
-        runs = np.repeat(np.arange(self.n_runs), np.diff(self.run_offsets))
-        self._demand(np.array_equal(runs, self.frame_run), "frames.run does not agree with runs.offsets")
-
-    def _demand(self, holds: object, reason: str) -> None:
-        if not holds:
-            raise MediaError(self.path, f"damaged packed data set: {reason}")
 
 
 def _safetensors(path: Path) -> Any:  # safetensors has no types

@@ -8,57 +8,46 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facecodec.errors import ConfigError, MediaError
 from facecodec.media.atomic import atomic_path
 from facecodec.train.pack import Pack
-from facecodec.train.records import FORMAT, MESH_SCALE, TENSORS, Clip, Take
-from facecodec.types import F32Array, U8Array
+from facecodec.train.pictures import PictureData, Stored
+from facecodec.train.records import FORMAT, MESH_SCALE, POINTS, TENSORS, Clip, Take
+from facecodec.types import F32Array
 
 _DTYPES = {"uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64", "float16": "F16"}
 _INT16_MAX = 32767
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A picture that lies in another pack and is copied when it is written.
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchEntry:
+    """An entry of a palette to store: see ``records.EntryRecord``; ``patch`` as a WebP file."""
 
-    Attributes:
-        pack: that pack.
-        picture: its row there.
-    """
-
-    pack: Pack
-    picture: int
-
-    def __len__(self) -> int:
-        offsets = self.pack.column("pictures.offsets")
-        return int(offsets[self.picture + 1] - offsets[self.picture])
-
-    def read(self) -> bytes:
-        """The picture's bytes."""
-        return self.pack.picture_bytes(self.picture)
-
-
-PictureData = bytes | Stored
+    patch: PictureData
+    region: int
+    box: tuple[int, int, int, int]
+    mesh: F32Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReferenceEntry:
-    """A reference picture to store: see ``pack.ReferenceRecord``; pictures as JPEG or WebP files."""
+    """A reference picture to store: see ``records.ReferenceRecord``; pictures as JPEG or WebP files."""
 
     coded: PictureData
     original: PictureData
     mesh: F32Array
     pts: int
+    palette: tuple[PatchEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameEntry:
-    """A frame to store: see ``pack.FrameRecord``; ``reference`` counts within the take."""
+    """A frame to store: see ``records.FrameRecord``; ``reference`` counts within the take.
+
+    ``shown`` names entries of the reference picture's palette, and how much of each the frame shows.
+    """
 
     picture: PictureData
     mesh: F32Array
@@ -66,6 +55,7 @@ class FrameEntry:
     reference: int
     index: int
     pts: int
+    shown: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +101,10 @@ class _Tables:
         values = {name: getattr(take, name) for name in Take.__slots__}
         self.takes.append(Take(**{**values, "clip": self.clips.index(clip)}))
         first_reference, first_frame = len(self.columns["references.take"]), len(self.columns["frames.take"])
+        palettes = []
         for reference in entry.references:
+            palettes.append(len(self.columns["entries.picture"]))
+            self._add_palette(reference, len(self.columns["references.take"]))
             self._row(
                 "references",
                 coded=self._picture(reference.coded),
@@ -122,13 +115,27 @@ class _Tables:
             )
         for run in entry.runs:
             for frame in run:
-                self._add_frame(frame, row, first_reference)
+                self._add_frame(frame, row, first_reference, palettes[frame.reference])
             self.columns["runs.offsets"].append(len(run))
         for still in entry.stills:
             coded = self._picture(still.coded)
             self._row("stills", coded=coded, frame=first_frame + still.frame, quality=still.quality)
 
-    def _add_frame(self, frame: FrameEntry, take: int, first_reference: int) -> None:
+    def _add_palette(self, reference: ReferenceEntry, row: int) -> None:
+        for patch in reference.palette:
+            self._row(
+                "entries",
+                picture=self._picture(patch.patch),
+                reference=row,
+                region=patch.region,
+                box=patch.box,
+                mesh=_mesh(patch.mesh),
+            )
+
+    def _add_frame(self, frame: FrameEntry, take: int, first_reference: int, first_entry: int) -> None:
+        for entry, weight in frame.shown:
+            self._row("shown", entry=first_entry + entry, weight=weight)
+        self.columns["shown.offsets"].append(len(frame.shown))
         scene = np.zeros(0) if frame.scene is None else frame.scene.ravel()
         self.columns["scenes.data"].append(scene.astype(np.float16))
         self.columns["scenes.offsets"].append(len(scene))
@@ -162,7 +169,9 @@ class _Tables:
             if name.endswith(".offsets"):
                 out[name] = np.cumsum([0, *values], dtype=np.int64)
             elif name.endswith(".mesh"):
-                out[name] = np.array(values, dtype).reshape(len(values), -1, 3)
+                out[name] = np.array(values, dtype).reshape(-1, POINTS, 3)
+            elif name.endswith(".box"):
+                out[name] = np.array(values, dtype).reshape(-1, 4)
             elif name == "scenes.data":
                 out[name] = np.concatenate([np.zeros(0, dtype), *values])
             else:
@@ -218,16 +227,10 @@ def _tensor(dtype: str, shape: tuple[int, ...], at: int, size: int) -> dict[str,
 
 def entries(pack: Pack) -> Iterator[tuple[Clip, TakeEntry]]:
     """The takes of a pack as entries of another; pictures stay where they are until they are written."""
-    coded, original = pack.column("references.coded"), pack.column("references.original")
     pictures, stills = pack.column("frames.picture"), pack.column("stills.frame")
     for row, take in enumerate(pack.takes):
         references = np.flatnonzero(pack.reference_take == row)
-        meshes = pack.column("references.mesh")[references] / np.float32(MESH_SCALE)
-        times = pack.column("references.pts")
-        kept = [
-            ReferenceEntry(Stored(pack, int(coded[j])), Stored(pack, int(original[j])), mesh, int(times[j]))
-            for j, mesh in zip(references, meshes, strict=True)
-        ]
+        kept = [_reference_entry(pack, int(j)) for j in references]
         runs: list[list[FrameEntry]] = []
         places: dict[int, int] = {}
         for run in np.unique(pack.frame_run[pack.frame_take == row]):
@@ -246,48 +249,41 @@ def entries(pack: Pack) -> Iterator[tuple[Clip, TakeEntry]]:
         yield pack.clips[take.clip], TakeEntry(take, kept, runs, own)
 
 
+def _reference_entry(pack: Pack, j: int) -> ReferenceEntry:
+    coded, original, mesh, pts = (
+        pack.column(f"references.{name}")[j] for name in ("coded", "original", "mesh", "pts")
+    )
+    return ReferenceEntry(
+        Stored(pack, int(coded)),
+        Stored(pack, int(original)),
+        mesh / np.float32(MESH_SCALE),
+        int(pts),
+        tuple(_patch_entry(pack, e) for e in pack.entries_of_reference(j)),
+    )
+
+
+def _patch_entry(pack: Pack, e: int) -> PatchEntry:
+    picture, region, box, mesh = (
+        pack.column(f"entries.{name}")[e] for name in ("picture", "region", "box", "mesh")
+    )
+    left, top, width, height = box.tolist()
+    return PatchEntry(
+        Stored(pack, int(picture)), int(region), (left, top, width, height), mesh / np.float32(MESH_SCALE)
+    )
+
+
 def _frame_entry(pack: Pack, i: int, picture: int, first_reference: int) -> FrameEntry:
+    reference = int(pack.frame_reference[i])
+    palette = pack.entries_of_reference(reference)
     return FrameEntry(
         Stored(pack, picture),
         pack.meshes([i])[0],
         pack.scene(i),
-        int(pack.frame_reference[i]) - first_reference,
+        reference - first_reference,
         int(pack.frame_index[i]),
         int(pack.column("frames.pts")[i]),
+        tuple((palette.index(e), weight) for e, weight in pack.shown(i)),
     )
-
-
-def jpeg(rgb: U8Array, quality: int = 95) -> bytes:
-    """A picture [H, W, 3] uint8 as JPEG, 4:4:4, quality 0 to 100."""
-    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-    return _coded(".jpg", rgb, (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling))
-
-
-def webp(rgb: U8Array, quality: int | None = None) -> bytes:
-    """A picture [H, W, 3] uint8 as WebP, quality 1 to 100; without loss for None."""
-    return _coded(".webp", rgb, (cv2.IMWRITE_WEBP_QUALITY, 101 if quality is None else quality))
-
-
-def _coded(kind: str, rgb: U8Array, options: tuple[int, ...]) -> bytes:
-    done, data = cv2.imencode(kind, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise ConfigError("picture", rgb.shape, f"what OpenCV writes as {kind}")
-    return bytes(data.tobytes())
-
-
-def recode(data: PictureData, quality: int) -> bytes:
-    """The same picture as WebP of a quality, 1 to 100; as it is where that would be larger.
-
-    Raises:
-        MediaError: the picture is damaged.
-    """
-    raw = data if isinstance(data, bytes) else data.read()
-    picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        where = "picture" if isinstance(data, bytes) else data.pack.path
-        raise MediaError(where, "a stored picture is damaged")
-    _, small = cv2.imencode(".webp", picture, (cv2.IMWRITE_WEBP_QUALITY, quality))
-    return min(raw, bytes(small.tobytes()), key=len)
 
 
 def _mesh(mesh: npt.NDArray[np.floating]) -> npt.NDArray[np.int16]:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from facecodec.types import F32Array, U8Array
 
-FORMAT = "facecodec-pack-1"
+FORMAT = "facecodec-pack-2"
 MESH_SCALE = 1 << 14
 """Meshes are stored as int16 in 1/16384 of the crop's side."""
 POINTS = 478
@@ -19,6 +19,14 @@ TENSORS = {
     "references.take": "int32",
     "references.mesh": "int16",
     "references.pts": "int64",
+    "entries.picture": "int32",
+    "entries.reference": "int32",
+    "entries.region": "int32",
+    "entries.box": "int32",
+    "entries.mesh": "int16",
+    "shown.offsets": "int64",
+    "shown.entry": "int32",
+    "shown.weight": "float16",
     "frames.picture": "int32",
     "frames.take": "int32",
     "frames.reference": "int32",
@@ -91,6 +99,25 @@ class ReferenceRecord:
     quality: int
     take: int
     pts: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EntryRecord:
+    """An entry of the expression palette of a reference picture.
+
+    Attributes:
+        pixels: as decoded, [h, w, 3] uint8: half the difference from the bent reference picture, plus 128.
+        region: 0 right eye, 1 left eye, 2 mouth.
+        box: left, top, width and height in the reference picture, its pixels.
+        mesh: face with this expression in the reference picture's pose, [478, 3] float32, crop units.
+        reference: row of the reference picture.
+    """
+
+    pixels: U8Array
+    region: int
+    box: tuple[int, int, int, int]
+    mesh: F32Array
+    reference: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

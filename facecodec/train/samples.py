@@ -20,10 +20,11 @@ from facecodec.errors import ConfigError
 from facecodec.generator.flow import previous_field
 from facecodec.generator.warp import warp
 from facecodec.train.augment import ColourRange, draw_colours, draw_window, put_out, resized, to_planes
-from facecodec.train.choice import Choice, ClipChoice, patch_rows
+from facecodec.train.choice import Choice, ClipChoice
 from facecodec.train.collate import Sample, TrainingBatch, collate
 from facecodec.train.geometry import Geometry, View
 from facecodec.train.pack import Pack
+from facecodec.train.palettes import palette_of, recoloured, thinned
 from facecodec.types import F32Array, U8Array
 
 _FURTHER_WINDOWS, _WHOLE_BATCH = 1 << 20, (1 << 20) + 1
@@ -45,7 +46,9 @@ class SampleSettings:
         original: share of the samples that see the reference picture as it was before coding.
         other_reference: share of the samples whose reference picture is another frame of the same clip.
         previous: share of the samples whose first frame has a previous one.
-        patches: make region patches.
+        patches: lay palette entries over the warp, those that a decoder would show.
+        region_dropout: chance that a region of a sample loses its entries.
+        palette_dropout: chance that a sample loses all of them.
         colour: how far colours are changed.
         seed: of everything drawn.
 
@@ -64,6 +67,8 @@ class SampleSettings:
     other_reference: float = 0.2
     previous: float = 0.8
     patches: bool = True
+    region_dropout: float = 0.15
+    palette_dropout: float = 0.15
     colour: ColourRange = field(default_factory=ColourRange)
     seed: int = 0
 
@@ -75,7 +80,8 @@ class SampleSettings:
                 raise ConfigError(name, getattr(self, name), f"{low} to {high}")
         if self.size % 16 or self.window % 16 or not 0 <= self.window <= self.size:
             raise ConfigError("window", (self.size, self.window), "multiples of 16, the window within")
-        for name in ("single", "original", "other_reference", "previous"):
+        shares = ("single", "original", "other_reference", "previous", "region_dropout", "palette_dropout")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(name, getattr(self, name), "0 to 1")
 
@@ -183,16 +189,16 @@ class GeneratorSamples(Dataset[TrainingBatch]):
     def _patches(
         self, rng: np.random.Generator, chosen: Choice, colours: F32Array, geometry: Geometry
     ) -> Tensor:
-        """Region patches of the frames, [T, 4, S, S]; zeros where they are left out."""
-        rows = chosen.rows[1:]
-        sources: list[tuple[Tensor, F32Array] | None] = []
-        for row in patch_rows(rng, chosen.pack, rows):
-            if row is None:
-                sources.append(None)
-                continue
-            record = chosen.pack.frame(row)
-            sources.append((self._planes(record.picture, colours), record.mesh))
-        return geometry.patches(sources, chosen.pack.meshes(rows))
+        """Palette entries of the frames, laid out as the decoder does, [T, 4, S, S]; zeros where none are.
+
+        They fit the coded reference picture before the post filter. Another one than the encoder's has none.
+        """
+        first, rows = chosen.references[0], chosen.rows[1:]
+        shown = [] if first.number is None else rows
+        palette = palette_of(chosen.pack, first.number or 0, shown)
+        palette = thinned(palette, rng, self.settings.region_dropout, self.settings.palette_dropout)
+        patches = geometry.patches(first.picture, first.mesh, palette, chosen.pack.meshes(rows))
+        return recoloured(patches, colours)
 
 
 def _start_worker(_: int) -> None:

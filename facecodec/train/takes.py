@@ -20,14 +20,18 @@ from facecodec.errors import ConfigError, MediaError
 from facecodec.media.reader import VideoReader
 from facecodec.refpic.buffer import Reference
 from facecodec.refpic.intra import decode_still, encode_still
+from facecodec.refpic.palette import PaletteEntry
 from facecodec.track.crop import crop_picture
-from facecodec.train.packing import FrameEntry, ReferenceEntry, StillEntry, TakeEntry, jpeg, webp
+from facecodec.train.packing import FrameEntry, PatchEntry, ReferenceEntry, StillEntry, TakeEntry
+from facecodec.train.pictures import jpeg, webp
 from facecodec.train.records import Take
 from facecodec.train.selection import Judged, choose_runs, extremes, judge
 from facecodec.types import F32Array, F64Array, U8Array
 
 _STILL_QUALITIES = (30, 85)
 _STILL_WEBP = 100
+_UNHEARD = 1e-3
+"""Palette entries of less weight in a frame are left out, as the generators do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,20 @@ class MadeTake:
 
 @dataclass(slots=True)
 class _Stream:
-    """A coded part, read back: its reference pictures, and of every frame time, reference and motion."""
+    """A coded part, read back: its reference pictures, and of every frame time, reference and motion.
+
+    ``palettes`` holds the entries that a reference picture ever had, ``shown`` those that a frame shows.
+    """
 
     grid: int
     references: list[Reference] = field(default_factory=list)
+    palettes: list[list[PaletteEntry]] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     used: list[int] = field(default_factory=list)
     held: list[bool] = field(default_factory=list)
     meshes: list[F64Array] = field(default_factory=list)
     scenes: list[F32Array | None] = field(default_factory=list)
+    shown: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
 
 
 def generator_of(seed: int, name: str, number: int) -> np.random.Generator:
@@ -135,8 +144,8 @@ def make_take(video: Path, name: str, number: int, count: int, settings: TakeSet
     side = crops[0].shape[0]
     take = Take(0, qp, quality, side, stream.grid, round(start_s, 6), time_base)
     references = [
-        ReferenceEntry(webp(r.picture), jpeg(original), np.asarray(r.mesh, np.float32), r.pts)
-        for r, original in zip(stream.references, originals, strict=True)
+        ReferenceEntry(webp(r.picture), jpeg(original), np.asarray(r.mesh, np.float32), r.pts, _patches(own))
+        for r, original, own in zip(stream.references, originals, stream.palettes, strict=True)
     ]
     entries = [[_frame(stream, crops, t) for t in run] for run in runs]
     stills = _stills([crops[t] for run in runs for t in run], settings.stills, rng)
@@ -170,8 +179,10 @@ def _read_back(coded: Path) -> _Stream:
             if isinstance(item, Reference):
                 slots[item.ref_id] = len(stream.references)
                 stream.references.append(item)
+                stream.palettes.append([])
             else:
                 _add_motion(stream, item, slots[item.ref_id])
+                _add_shown(stream, item, decoder)
     return stream
 
 
@@ -181,6 +192,27 @@ def _add_motion(stream: _Stream, motion: DecodedMotion, reference: int) -> None:
     stream.held += motion.held
     stream.meshes += list(motion.meshes)
     stream.scenes += [None] * len(motion.pts) if motion.scene is None else list(motion.scene)
+
+
+def _add_shown(stream: _Stream, motion: DecodedMotion, decoder: MotionDecoder) -> None:
+    """Note what a decoder shows of the palette in the frames of a group that was just decoded."""
+    weights = decoder.palette_weights(motion)
+    if weights is None:
+        stream.shown += [()] * len(motion.pts)
+        return
+    known = stream.palettes[stream.used[-1]]
+    own = decoder.palettes[motion.ref_id].entries
+    known += [entry for entry in own if not any(entry is other for other in known)]
+    rows = [next(row for row, other in enumerate(known) if other is entry) for entry in own]
+    for line in weights.tolist():
+        pairs = zip(rows, line, strict=True)
+        stream.shown.append(tuple((row, weight) for row, weight in pairs if weight > _UNHEARD))
+
+
+def _patches(palette: list[PaletteEntry]) -> tuple[PatchEntry, ...]:
+    return tuple(
+        PatchEntry(webp(e.patch), e.region, e.rect, np.asarray(e.shape, np.float32)) for e in palette
+    )
 
 
 def _source_crops(
@@ -205,7 +237,8 @@ def _source_crops(
 
 def _frame(stream: _Stream, crops: list[U8Array], t: int) -> FrameEntry:
     mesh = np.asarray(stream.meshes[t], np.float32)
-    return FrameEntry(jpeg(crops[t]), mesh, stream.scenes[t], stream.used[t], t, stream.times[t])
+    shown = stream.shown[t]
+    return FrameEntry(jpeg(crops[t]), mesh, stream.scenes[t], stream.used[t], t, stream.times[t], shown)
 
 
 def _stills(pictures: list[U8Array], mean: float, rng: np.random.Generator) -> list[StillEntry]:

@@ -20,6 +20,7 @@ from facecodec.metrics.landmark import Box, expression_boxes
 from facecodec.metrics.perceptual import Lpips
 from facecodec.train.logs import Value
 from facecodec.train.pack import Pack
+from facecodec.train.palettes import FramePalette, palette_of
 from facecodec.train.task import Verdict
 from facecodec.types import F32Array, U8Array
 
@@ -118,17 +119,19 @@ class Shown(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """Consecutive frames that are made from one reference picture.
+    """Consecutive frames that are made from one reference picture and its palette.
 
     Attributes:
         picture: the reference picture as decoded, [S, S, 3].
         mesh: its mesh, [478, 3], crop units.
         frames: what should come out.
+        palette: entries, and how much of them the frames show; None for none.
     """
 
     picture: U8Array
     mesh: F32Array
     frames: list[Shown]
+    palette: FramePalette | None = None
 
 
 def trials_of(pack: Pack, frames: int) -> list[Trial]:
@@ -140,10 +143,12 @@ def trials_of(pack: Pack, frames: int) -> list[Trial]:
     """
     out = []
     for run in spread(pack.n_runs, max(1, frames // _RUN)):
-        records = [pack.frame(row) for row in pack.frames_of_run(run)[:_RUN]]
+        rows = pack.frames_of_run(run)[:_RUN]
+        records = [pack.frame(row) for row in rows]
         reference = pack.reference(records[0].reference)
         shown = [Shown(record.picture, record.mesh, record.scene) for record in records]
-        out.append(Trial(reference.coded, reference.mesh, shown))
+        palette = palette_of(pack, records[0].reference, rows)
+        out.append(Trial(reference.coded, reference.mesh, shown, palette))
     return out
 
 
@@ -158,12 +163,20 @@ def renderer_of(
 def render(renderer: StreamRenderer, trial: Trial) -> list[U8Array]:
     """The frames of a trial, [S, S, 3] each; the last one is made in a call of its own."""
     renderer.put(0, trial.picture, trial.mesh.astype(np.float64))
-    parts = [part for part in (trial.frames[:-1], trial.frames[-1:]) if part]
+    palette = trial.palette
+    if palette is not None:
+        renderer.put_palette(0, palette.patches)
+    last = len(trial.frames) - 1
     made: list[U8Array] = []
-    for frames in parts:
+    for part in (slice(0, last), slice(last, None)):
+        frames = trial.frames[part]
+        if not frames:
+            continue
         meshes = np.stack([frame.mesh for frame in frames]).astype(np.float64)
         scenes = [frame.scene for frame in frames if frame.scene is not None]
-        made += list(renderer.render(0, meshes, np.stack(scenes) if len(scenes) == len(frames) else None))
+        scene = np.stack(scenes) if len(scenes) == len(frames) else None
+        shares = palette.weights[part] if palette is not None and palette.patches else None
+        made += list(renderer.render(0, meshes, scene, weights=shares))
     return made
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from facecodec.generator.topology import load_topology
-from facecodec.train.packing import FrameEntry, ReferenceEntry, StillEntry, TakeEntry, jpeg, webp, write_pack
+from facecodec.train.packing import FrameEntry, ReferenceEntry, StillEntry, TakeEntry, write_pack
+from facecodec.train.pictures import jpeg, webp
 from facecodec.train.records import Clip, Take
 from facecodec.types import F32Array, U8Array
 

@@ -18,15 +18,14 @@ from facecodec.train.budget import reduce_takes
 from facecodec.train.pack import Pack
 from facecodec.train.packing import (
     FrameEntry,
+    PatchEntry,
     ReferenceEntry,
     StillEntry,
     TakeEntry,
     entries,
-    jpeg,
-    recode,
-    webp,
     write_pack,
 )
+from facecodec.train.pictures import jpeg, recode, webp
 from facecodec.train.records import MESH_SCALE, Clip, Take
 from facecodec.types import F32Array, U8Array
 
@@ -45,16 +44,25 @@ def mesh(rng: np.random.Generator) -> F32Array:
     return rng.uniform(-0.3, 1.2, (478, 3)).astype(np.float32)
 
 
+def patch_entry(rng: np.random.Generator, region: int) -> PatchEntry:
+    return PatchEntry(webp(picture(rng)[:16, :24]), region, (8, 16, 24, 16), mesh(rng))
+
+
 def take_entry(
     rng: np.random.Generator, runs: tuple[int, ...] = (3, 2), grid: int = 5, stills: tuple[int, ...] = (1, 4)
 ) -> TakeEntry:
-    references = [ReferenceEntry(webp(picture(rng)), jpeg(picture(rng)), mesh(rng), 7 + n) for n in range(2)]
+    references = []
+    for n in range(2):
+        palette = tuple(patch_entry(rng, region) for region in (2, 0, 2)[n:])
+        references.append(ReferenceEntry(webp(picture(rng)), jpeg(picture(rng)), mesh(rng), 7 + n, palette))
     made, at = [], 0
     for number, length in enumerate(runs):
         run = []
         for index in range(at, at + length):
             scene = rng.normal(0, 0.01, (grid, grid, 2)).astype(np.float32) if grid else None
-            run.append(FrameEntry(jpeg(picture(rng)), mesh(rng), scene, number % 2, index, 100 * index))
+            shown = ((1, 0.25), (0, 0.5))[: index % 3]
+            frame = FrameEntry(jpeg(picture(rng)), mesh(rng), scene, number % 2, index, 100 * index, shown)
+            run.append(frame)
         made.append(run)
         at += length + 5
     coded = [StillEntry(webp(picture(rng), 100), frame, 30 + frame) for frame in stills]
@@ -116,6 +124,30 @@ def test_what_is_written_is_read_again(path: Path, takes: list[tuple[Clip, TakeE
     assert row == pack.n_frames
 
 
+def palette_of(pack: Pack, row: int) -> list[tuple[int, float]]:
+    first = pack.entries_of_reference(int(pack.frame_reference[row])).start
+    return [(entry - first, weight) for entry, weight in pack.shown(row)]
+
+
+def test_palettes_are_read_again_with_what_frames_show_of_them(
+    path: Path, takes: list[tuple[Clip, TakeEntry]]
+) -> None:
+    pack = Pack.open(path)
+    references = [reference for _, entry in takes for reference in entry.references]
+    assert [len(pack.entries_of_reference(j)) for j in range(6)] == [3, 2] * 3
+    for j, reference in enumerate(references):
+        for e, given in zip(pack.entries_of_reference(j), reference.palette, strict=True):
+            got = pack.entry(e)
+            assert (got.region, got.box, got.reference) == (given.region, given.box, j)
+            assert got.pixels.shape == (16, 24, 3)
+            assert np.abs(got.mesh - given.mesh).max() <= 0.5001 / MESH_SCALE
+            assert pack.picture_bytes(int(pack.column("entries.picture")[e])) == given.patch
+    frames = [frame for _, entry in takes for run in entry.runs for frame in run]
+    assert {len(frame.shown) for frame in frames} == {0, 1, 2}
+    for row, frame in enumerate(frames):
+        assert palette_of(pack, row) == list(frame.shown)
+
+
 def test_pictures_come_back_as_rgb(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     shown, before = picture(rng), picture(rng)
@@ -140,8 +172,6 @@ def test_tables_lead_from_frames_to_clips_runs_and_references(path: Path) -> Non
     pack = Pack.open(path)
     assert pack.frames_of_clip(0).tolist() == [0, 1, 2, 3, 4, 9, 10, 11, 12]
     assert list(pack.frames_of_run(1)) == [3, 4]
-    assert pack.neighbours(3).tolist() == [0, 1, 2, 9, 10, 11, 12]
-    assert pack.neighbours(5).tolist() == []
     assert pack.references_of_clip(0).tolist() == [0, 1, 4, 5]
     assert pack.still(1).frame == 4
     assert pack.still(2).frame == 12
@@ -205,6 +235,9 @@ def test_a_reduced_take_keeps_its_own_pictures(path: Path, tmp_path: Path) -> No
         assert np.array_equal(a.picture, b.picture)
         assert np.array_equal(a.mesh, b.mesh)
         assert np.array_equal(before.reference(a.reference).coded, after.reference(b.reference).coded)
+        assert palette_of(before, i) == palette_of(after, i)
+        for (e, _), (f, _) in zip(before.shown(i), after.shown(i), strict=True):
+            assert np.array_equal(before.entry(e).pixels, after.entry(f).pixels)
     for k in range(before.n_stills):
         assert np.array_equal(before.still(k).coded, after.still(k).coded)
         assert np.array_equal(before.still(k).original, after.still(k).original)
@@ -247,6 +280,12 @@ def test_other_files_are_refused_by_name(tmp_path: Path, path: Path) -> None:
         ("runs_offsets", np.array([0, 3, 5, 9, 11, 12]), "does not cover"),
         ("pictures_offsets", np.zeros(29, np.int64), "does not cover"),
         ("frames_take", np.zeros(13, np.int32), "grids of the takes"),
+        ("entries_region", np.full(15, 3, np.int32), "points nowhere"),
+        ("entries_box", np.zeros((15, 3), np.int32), "entries.box"),
+        ("entries_reference", np.arange(15, dtype=np.int32)[::-1] % 6, "not in order"),
+        ("shown_offsets", np.zeros(14, np.int64), "does not cover"),
+        ("shown_entry", np.full(12, 14, np.int32), "of another reference"),
+        ("shown_weight", np.full(12, np.nan, np.float16), "no weight"),
     ],
 )
 def test_damaged_tables_are_named(path: Path, table: str, value: np.ndarray, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -15,12 +16,18 @@ from torch import Tensor
 
 from facecodec.errors import ConfigError
 from facecodec.generator import load_topology
+from facecodec.generator.adaptive import AdaptiveGenerator
 from facecodec.generator.embed import LABELS
+from facecodec.generator.model import WarpGenerator
+from facecodec.generator.palette import palette_patches, prepare_source
+from facecodec.generator.profile import PROFILES
+from facecodec.generator.streaming import Stream
 from facecodec.generator.warp import warp
 from facecodec.train.augment import ColourRange, draw_colours, draw_window, put_out, to_planes
-from facecodec.train.choice import patch_rows
 from facecodec.train.pack import Pack
-from facecodec.train.packing import FrameEntry, ReferenceEntry, StillEntry, TakeEntry, webp, write_pack
+from facecodec.train.packing import FrameEntry, PatchEntry, ReferenceEntry, StillEntry, TakeEntry, write_pack
+from facecodec.train.palettes import palette_of, recoloured, refitted, thinned
+from facecodec.train.pictures import webp
 from facecodec.train.records import Clip, Take
 from facecodec.train.restore_task import RestoreSamples
 from facecodec.train.samples import GeneratorSamples, SampleSettings, batches
@@ -251,34 +258,84 @@ def test_no_colour_range_changes_nothing() -> None:
     assert torch.allclose(planes * 255, torch.from_numpy(picture).permute(2, 0, 1).float(), atol=1e-3)
 
 
-def test_patches_show_the_target_and_are_left_out_at_random(pack: Pack) -> None:
-    data = samples(pack, batch=4, colour=NO_COLOUR)
-    shares = []
-    for step in range(6):
-        batch = data[step]
-        patches = batch.frames[0].patches
+def palette_pack(path: Path, weight: float = 0.75) -> Pack:
+    """A pack whose frames show a lighter mouth and right eye than the reference picture does."""
+    entry = take(np.random.default_rng(1), 0)
+    grey = np.full((24, 40, 3), 128 + 10, np.uint8)
+    places = {0: (8, 16, 40, 24), 2: (12, 36, 40, 24)}
+    palette = tuple(PatchEntry(webp(grey), region, box, face(0)) for region, box in places.items())
+    references = [replace(entry.references[0], palette=palette)]
+    runs = [[replace(frame, shown=((0, weight), (1, weight))) for frame in run] for run in entry.runs]
+    write_pack(path, [(Clip("a.mp4", "a"), replace(entry, references=references, runs=runs))])
+    return Pack.open(path)
+
+
+def test_entries_are_laid_over_the_warp_as_the_decoder_lays_them(tmp_path: Path) -> None:
+    pack = palette_pack(tmp_path / "pack.safetensors")
+    every = {"region_dropout": 0.0, "palette_dropout": 0.0, "original": 0.0, "other_reference": 0.0}
+    frame = samples(pack, colour=NO_COLOUR, batch=1, **every)[0].frames[0]
+    assert frame.laid
+    assert frame.patches is not None
+    row = next(i for i in range(pack.n_frames) if np.array_equal(pack.meshes([i])[0], frame.mesh[0].numpy()))
+    stream = Stream(AdaptiveGenerator(PROFILES["toy"]).eval(), sequential=False)
+    with torch.no_grad():
+        coded = torch.from_numpy(pack.reference(0).coded).permute(2, 0, 1).float() / 255
+        reference = stream.prepare(coded, torch.from_numpy(pack.reference(0).mesh))
+        restored = stream.geometry(reference)
+        entries = palette_of(pack, 0, [row])
+        sources = [prepare_source(WarpGenerator(), patch, SIDE) for patch in entries.patches]
+        weights = torch.from_numpy(entries.weights).float()
+        wanted = palette_patches(WarpGenerator(), restored, sources, weights, frame.mesh, SIDE)
+        plain = frame.patches
+        made = refitted(plain, restored.picture - coded[None], frame.fields[:, 0])
+    assert 0.02 < float(wanted[:, 3].mean()) < 0.5
+    assert float((made - wanted).abs().mean()) < 1e-4
+    assert float((made - wanted).abs().max()) < 0.01
+    lighter = plain[:, :3] - plain[:, 3:] * warp(coded[None], frame.fields[:, 0])
+    whole = plain[0, 3] > 0.7
+    assert float(lighter[0, :, whole].mean() / plain[0, 3, whole].mean()) == pytest.approx(20 / 255, rel=0.1)
+
+
+def test_entries_are_left_out_by_region_and_altogether(tmp_path: Path) -> None:
+    pack = palette_pack(tmp_path / "pack.safetensors")
+
+    whole, rng = palette_of(pack, 0, [3, 4]), np.random.default_rng(0)
+    assert whole.weights.tolist() == [[0.75, 0.75]] * 2
+
+    def left(region: float, palette: float) -> set[tuple[int, ...]]:
+        found = [thinned(whole, rng, region, palette) for _ in range(60)]
+        assert all(each.weights.shape == (2, len(each.patches)) for each in found)
+        return {tuple(patch.region for patch in each.patches) for each in found}
+
+    assert left(0.0, 0.0) == {(0, 2)}
+    assert left(1.0, 0.0) == left(0.0, 1.0) == {()}
+    assert left(0.0, 0.5) == {(0, 2), ()}
+    assert left(0.5, 0.0) == {(0, 2), (0,), (2,), ()}
+    settings = {"batch": 2, "other_reference": 0.0}
+    for shares, there in (((0.0, 0.0), True), ((1.0, 0.0), False), ((0.0, 1.0), False)):
+        data = samples(pack, region_dropout=shares[0], palette_dropout=shares[1], **settings)
+        patches = data[0].frames[0].patches
         assert patches is not None
-        mask = patches[:, 3:]
-        assert 0 <= float(mask.min()) <= float(mask.max()) <= 1 + 1e-5
-        apart = (patches[:, :3] - mask * batch.targets[:, 0]).abs().sum() / mask.sum().clamp(min=1) / 3
-        assert float(apart) < 0.03
-        shares += (mask.amax((1, 2, 3)) > 0).tolist()
-    assert 0 < sum(shares) < len(shares)
+        assert (patches[:, 3].amax((1, 2)) > 0).tolist() == [there] * 2
 
 
-def test_patches_come_from_the_frame_with_the_nearest_expression(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    entry = take(rng, 0)
-    lips = np.arange(478)[face(0)[:, 1] > 0.6]
-    for n, frame in enumerate(entry.runs[1]):
-        frame.mesh[lips, 1] += 0.02 * n
-    entry.runs[0][2].mesh[lips, 1] += 0.04
-    path = tmp_path / "pack.safetensors"
-    write_pack(path, [(Clip("a.mp4", "a"), entry)])
-    chosen = patch_rows(rng, Pack.open(path), [2], each=0.0, none=0.0)
-    assert chosen[2] == RUNS[0] + 2
-    assert patch_rows(rng, Pack.open(path), [2], none=1.0) == [None] * 3
-    assert patch_rows(rng, Pack.open(path), [2], each=1.0) == [None] * 3
+def test_another_reference_picture_has_no_entries(tmp_path: Path) -> None:
+    pack = palette_pack(tmp_path / "pack.safetensors")
+    patches = samples(pack, batch=4, other_reference=1.0)[0].frames[0].patches
+    assert patches is not None
+    assert float(patches.abs().max()) == 0
+
+
+def test_colours_of_entries_change_with_those_of_the_picture() -> None:
+    table = np.linspace(0, 1, 256, dtype=np.float32)[:, None] ** np.array([1.0, 2.0, 0.5], np.float32)
+    patches = torch.zeros(1, 4, 8, 8)
+    patches[:, 3, 2:6] = 0.5
+    patches[:, :3, 2:6] = 0.5 * 0.36
+    out = recoloured(patches, table)
+    assert torch.equal(out[:, 3], patches[:, 3])
+    assert float(out[:, :3, :2].abs().max()) == 0
+    for channel, value in enumerate((0.36, 0.36**2, 0.6)):
+        assert torch.allclose(out[:, channel, 2:6], torch.tensor(0.5 * value), atol=1e-3)
 
 
 def test_everybody_is_drawn(pack: Pack) -> None:
