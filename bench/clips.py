@@ -16,17 +16,11 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from facecodec import DecoderConfig, Frame, api
+from facecodec.benchmark.quality import U8Array
 from facecodec.errors import ConfigError, MediaError
 from facecodec.media.reader import VideoReader
-from facecodec.track.quality import eye_openness, mouth_openness
-from facecodec.track.tracker import MeshTracker
-
-U8Array = npt.NDArray[np.uint8]
-F32Array = npt.NDArray[np.float32]
-F64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,41 +168,3 @@ def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=int, default=250, help="frames of each clip, 0 for all (default: 250)"
     )
-
-
-def track_clip(frames: Iterable[U8Array]) -> F32Array:
-    """Follow the face of a clip.
-
-    Args:
-        frames: RGB pictures, [H, W, 3] uint8.
-
-    Returns:
-        [T, 478, 3] in units of the picture's width (x, z) and height (y); NaN where no face is seen.
-    """
-    tracker = MeshTracker(threads=1)
-    out = []
-    for pixels in frames:
-        face = tracker.track(pixels)
-        height, width = pixels.shape[:2]
-        if face is None:
-            out.append(np.full((478, 3), np.nan, np.float32))
-        else:
-            unit = np.array([width, height, width], np.float32)
-            out.append(np.asarray(face.points / unit, np.float32))
-    return np.stack(out)
-
-
-def openness(track: F32Array) -> tuple[F64Array, F64Array]:
-    """Openness of eyes (mean of both) and mouth of each frame of a track.
-
-    Args:
-        track: [T, 478, 3]; frames with NaN give NaN.
-
-    Returns:
-        Eyes [T] and mouth [T], see ``facecodec.track.quality``.
-    """
-    seen = np.isfinite(track).all(axis=(1, 2))
-    eyes, mouth = np.full(len(track), np.nan), np.full(len(track), np.nan)
-    for i in np.flatnonzero(seen):
-        eyes[i], mouth[i] = eye_openness(track[i]), mouth_openness(track[i])
-    return eyes, mouth

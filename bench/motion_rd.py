@@ -15,12 +15,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from clips import Clip, F32Array, add_clip_arguments, read_manifest
+from clips import Clip, add_clip_arguments, read_manifest
 from report import cell, facts, markdown_table, mean, write_json
 from rich.console import Console
 from rich.progress import Progress
 
 from facecodec import FacecodecError, api
+from facecodec.benchmark.quality import F32Array
 from facecodec.config import QP_DEFAULT, QP_MAX, QP_MIN
 from facecodec.errors import NoFaceError
 from facecodec.media.reader import VideoReader

@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Clips
-from clips import Clip, F32Array, U8Array, add_clip_arguments, read_manifest
-from evaluate import Judge, add_arguments, sampling
+from clips import Clip, add_clip_arguments, read_manifest
+from evaluate import add_arguments, sampling
 from report import cell, facts, markdown_table, mean, write_json
 from rich.console import Console
 from streams import coded_stream
 from variants import BASELINE, ClipBench, Settings, choose_variants
 
 from facecodec import EncoderConfig, FacecodecError, api
+from facecodec.benchmark.quality import F32Array, Judge, U8Array
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.patches import patch_masks
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
-from clips import Clip, F64Array, U8Array, add_clip_arguments, load_coded, read_manifest
+from clips import Clip, add_clip_arguments, load_coded, read_manifest
 from report import cell, facts, markdown_table, write_json
 from rich.console import Console
 from rich.progress import Progress
@@ -28,6 +28,7 @@ from scipy.stats import pearsonr, spearmanr
 from facecodec import DecoderConfig, Encoder, EncoderConfig, FacecodecError, SpeedConfig
 from facecodec.analysis.quality import Departure, foretell
 from facecodec.api.report import single_threaded
+from facecodec.benchmark.quality import F64Array, U8Array
 from facecodec.container import FcvWriter
 from facecodec.media.reader import VideoReader
 from facecodec.metrics.landmark import Box, expression_boxes

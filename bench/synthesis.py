@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from clips import F32Array, U8Array
 from torch import Tensor
 
 from facecodec.api.probe import walk
+from facecodec.benchmark.quality import F32Array, U8Array
 from facecodec.bitstream.mesh import encode_mesh
 from facecodec.container.fcv import FcvReader
 from facecodec.errors import ConfigError, MediaError

@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 import torch
 from anchors import x264
-from clips import Clip, CodedClip, add_clip_arguments, duration_of, load_coded, read_manifest, track_clip
-from evaluate import MEASURES, Judge, Networks, add_arguments, available, load_networks, sampling
+from clips import Clip, CodedClip, add_clip_arguments, duration_of, load_coded, read_manifest
+from evaluate import add_arguments, sampling
 from report import cell, code_digest, facts, markdown_table, mean, write_json
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 import facecodec
 from facecodec import DecoderConfig, EncoderConfig, FacecodecError, SpeedConfig
+from facecodec.benchmark.quality import MEASURES, Judge, Networks, available, load_networks, track_clip
 from facecodec.generator.select import load_generator, pick_device
 
 METHODS = ("facecodec", "still", "x264")

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from clips import Clip, CodedClip, openness, read_manifest, track_clip
+from clips import Clip, CodedClip, read_manifest
 from PIL import Image, ImageDraw
 from rich.console import Console
 from streams import coded_stream
 from variants import BASELINE, STILL, ClipBench, Settings, Variant, choose_variants
 
 from facecodec import EncoderConfig, FacecodecError
+from facecodec.benchmark.quality import openness, track_clip
 from facecodec.metrics.psnr import psnr
 from facecodec.track.quality import frontalness
 

@@ -12,12 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from clips import CodedClip, U8Array, load_coded, track_clip
-from evaluate import Judge, Networks, Quality, Sampling, available, load_networks
+from clips import CodedClip, load_coded
 from streams import LEARNED_MODULES, TUNING_MODULES, WARP_MODULES, import_digest, key_of
 from synthesis import ExtraDecoder, Extras
 
 from facecodec import DecoderConfig, EncoderConfig, SpeedConfig, api
+from facecodec.benchmark.quality import (
+    Judge,
+    Networks,
+    Quality,
+    Sampling,
+    U8Array,
+    available,
+    load_networks,
+    track_clip,
+)
 from facecodec.errors import WeightsError
 from facecodec.generator.select import load_generator
 from facecodec.train.finetune import finetune

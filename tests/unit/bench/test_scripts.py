@@ -1,5 +1,6 @@
 """What the benchmark's scripts do besides coding: lists, pairing, averages, tables, choices."""
 
+import argparse
 import json
 import math
 from fractions import Fraction
@@ -148,8 +149,9 @@ def test_the_generator_of_a_table_is_named_with_its_weights(toy_weights, tmp_pat
 
 
 def test_the_summary_has_every_method_and_clip():
-    from evaluate import MEASURES
     from table import PARTS, summary
+
+    from facecodec.benchmark.quality import MEASURES
 
     quality = dict.fromkeys(MEASURES, 0.5) | {"lpips": None}
     spent = {
@@ -272,3 +274,13 @@ def test_wrong_arguments_end_with_usage(script, argv, capsys):
         importlib.import_module(script).parse_args(argv)
     assert stop.value.code == 2
     assert "error" in capsys.readouterr().err
+
+
+def test_steps_are_checked():
+    from evaluate import sampling
+
+    from facecodec.benchmark.quality import Sampling
+
+    assert sampling(argparse.Namespace(lpips_every=2, deep_every=0)) == Sampling(2, 0)
+    with pytest.raises(ValueError, match="lpips-every"):
+        sampling(argparse.Namespace(lpips_every=0, deep_every=0))

@@ -1,10 +1,10 @@
 """What the networks see, and what is left out where their weights are absent."""
 
-import argparse
-
 import numpy as np
 import pytest
 
+from facecodec.benchmark import quality as quality_module
+from facecodec.benchmark.quality import Judge, Networks, Sampling
 from facecodec.errors import WeightsError
 
 
@@ -27,17 +27,15 @@ class Counter:
 
 @pytest.fixture
 def judged(monkeypatch):
-    import evaluate
-
     rng = np.random.default_rng(0)
     source = rng.integers(0, 255, (11, 64, 64, 3), dtype=np.uint8)
     track = rng.uniform(0.3, 0.7, (11, 478, 3)).astype(np.float32)
     track[5] = np.nan
     lost = track.copy()
     lost[10] = np.nan
-    monkeypatch.setattr(evaluate, "track_clip", lambda frames: lost)
-    networks = evaluate.Networks(Counter(0.1), Counter(0.2), Counter(0.3), Counter(0.9))
-    judge = evaluate.Judge(source, track, networks, evaluate.Sampling(5, 10))
+    monkeypatch.setattr(quality_module, "track_clip", lambda frames: lost)
+    networks = quality_module.Networks(Counter(0.1), Counter(0.2), Counter(0.3), Counter(0.9))
+    judge = quality_module.Judge(source, track, networks, quality_module.Sampling(5, 10))
     return judge.measure(np.roll(source, 1, axis=2)), networks
 
 
@@ -54,8 +52,6 @@ def test_networks_see_every_nth_frame(judged):
 
 
 def test_measures_without_networks_are_none(judged):
-    from evaluate import Judge, Networks, Sampling
-
     rng = np.random.default_rng(0)
     source = rng.integers(0, 255, (11, 64, 64, 3), dtype=np.uint8)
     track = np.full((11, 478, 3), np.nan, np.float32)
@@ -65,23 +61,13 @@ def test_measures_without_networks_are_none(judged):
 
 
 def test_absent_weights_are_named(monkeypatch, tmp_path):
-    import evaluate
-
     monkeypatch.setenv("FACECODEC_SFACE_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("FACECODEC_DISTS_WEIGHTS", str(tmp_path))
-    found = evaluate.available(False, tmp_path, True)
+    found = quality_module.available(False, tmp_path, True)
     assert sorted(found) == ["dists", "identity", "lpips", "lpips_vgg"]
     assert all("not found" in reason for reason in found.values())
-    assert evaluate.available(True, None, True) == {}
-    assert sorted(evaluate.available(False, tmp_path, False)) == ["identity", "lpips"]
+    assert quality_module.available(True, None, True) == {}
+    assert sorted(quality_module.available(False, tmp_path, False)) == ["identity", "lpips"]
     with pytest.raises(WeightsError, match="alexnet"):
-        evaluate.load_networks(["lpips"], tmp_path)
-    assert evaluate.load_networks([], tmp_path) == evaluate.Networks()
-
-
-def test_steps_are_checked():
-    from evaluate import Sampling, sampling
-
-    assert sampling(argparse.Namespace(lpips_every=2, deep_every=0)) == Sampling(2, 0)
-    with pytest.raises(ValueError, match="lpips-every"):
-        sampling(argparse.Namespace(lpips_every=0, deep_every=0))
+        quality_module.load_networks(["lpips"], tmp_path)
+    assert quality_module.load_networks([], tmp_path) == quality_module.Networks()
