@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from facecodec import DecoderConfig, Frame, api
-from facecodec.benchmark.quality import U8Array
 from facecodec.errors import ConfigError, MediaError
 from facecodec.media.reader import VideoReader
+from facecodec.types import U8Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from facecodec import FacecodecError, api
-from facecodec.benchmark.quality import F32Array
 from facecodec.config import QP_DEFAULT, QP_MAX, QP_MIN
 from facecodec.errors import NoFaceError
 from facecodec.media.reader import VideoReader
 from facecodec.track.crop import choose_crop
 from facecodec.track.smooth import smooth_zero_phase
 from facecodec.track.tracker import MeshTracker
+from facecodec.types import F32Array
 
 CODED_SIZE = 256
 

@@ -28,9 +28,10 @@ from streams import coded_stream
 from variants import BASELINE, ClipBench, Settings, choose_variants
 
 from facecodec import EncoderConfig, FacecodecError, api
-from facecodec.benchmark.quality import F32Array, Judge, U8Array
+from facecodec.benchmark.quality import Judge
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.patches import patch_masks
+from facecodec.types import F32Array, U8Array
 
 SHOWN = (
     ("lpips", 4),

@@ -28,7 +28,6 @@ from scipy.stats import pearsonr, spearmanr
 from facecodec import DecoderConfig, Encoder, EncoderConfig, FacecodecError, SpeedConfig
 from facecodec.analysis.quality import Departure, foretell
 from facecodec.api.report import single_threaded
-from facecodec.benchmark.quality import F64Array, U8Array
 from facecodec.container import FcvWriter
 from facecodec.media.reader import VideoReader
 from facecodec.metrics.landmark import Box, expression_boxes
@@ -37,6 +36,7 @@ from facecodec.metrics.psnr import psnr_y
 from facecodec.metrics.ssim import ssim_y
 from facecodec.monitor import FrameStats
 from facecodec.track.tracker import MeshTracker
+from facecodec.types import F64Array, U8Array
 
 REGIONS = ("whole", "eyes", "mouth")
 MEASURES = ("distance", "1 - SSIM-Y", "-PSNR-Y")

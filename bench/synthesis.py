@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from facecodec.api.probe import walk
-from facecodec.benchmark.quality import F32Array, U8Array
 from facecodec.bitstream.mesh import encode_mesh
 from facecodec.container.fcv import FcvReader
 from facecodec.errors import ConfigError, MediaError
@@ -30,6 +29,7 @@ from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.motion_decoder import DecodedMotion, MotionDecoder
 from facecodec.refpic.buffer import Reference
 from facecodec.refpic.intra import decode_still, encode_still
+from facecodec.types import F32Array, U8Array
 
 REGIONS = (RIGHT_EYE + RIGHT_IRIS, LEFT_EYE + LEFT_IRIS, OUTER_LIPS)
 """Mesh points that say what a patch shows, in the order of ``PatchRegion``."""

@@ -31,7 +31,8 @@ from rich.progress import Progress, TaskID
 
 import facecodec
 from facecodec import DecoderConfig, EncoderConfig, FacecodecError, SpeedConfig
-from facecodec.benchmark.quality import MEASURES, Judge, Networks, available, load_networks, track_clip
+from facecodec.benchmark.quality import MEASURES, Judge, Networks, available, load_networks
+from facecodec.benchmark.tracking import track_clip
 from facecodec.generator.select import load_generator, pick_device
 
 METHODS = ("facecodec", "still", "x264")

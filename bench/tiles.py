@@ -26,7 +26,7 @@ from streams import coded_stream
 from variants import BASELINE, STILL, ClipBench, Settings, Variant, choose_variants
 
 from facecodec import EncoderConfig, FacecodecError
-from facecodec.benchmark.quality import openness, track_clip
+from facecodec.benchmark.tracking import openness, track_clip
 from facecodec.metrics.psnr import psnr
 from facecodec.track.quality import frontalness
 

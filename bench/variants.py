@@ -17,20 +17,13 @@ from streams import LEARNED_MODULES, TUNING_MODULES, WARP_MODULES, import_digest
 from synthesis import ExtraDecoder, Extras
 
 from facecodec import DecoderConfig, EncoderConfig, SpeedConfig, api
-from facecodec.benchmark.quality import (
-    Judge,
-    Networks,
-    Quality,
-    Sampling,
-    U8Array,
-    available,
-    load_networks,
-    track_clip,
-)
+from facecodec.benchmark.quality import Judge, Networks, Quality, Sampling, available, load_networks
+from facecodec.benchmark.tracking import track_clip
 from facecodec.errors import WeightsError
 from facecodec.generator.select import load_generator
 from facecodec.train.finetune import finetune
 from facecodec.train.finetune_settings import FinetuneSettings
+from facecodec.types import U8Array
 from facecodec.weights import registry
 
 BASELINE = "warp-0"

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from facecodec.benchmark.tracking import openness, track_clip
 from facecodec.errors import WeightsError
 from facecodec.metrics import dists, identity
 from facecodec.metrics.landmark import expression_boxes, expression_correlation, landmark_distance
+from facecodec.metrics.ms_ssim import MIN_SIDE as MS_SSIM_MIN_SIDE
+from facecodec.metrics.ms_ssim import ms_ssim_y
 from facecodec.metrics.perceptual import Lpips, find_lpips_weights
 from facecodec.metrics.psnr import psnr, psnr_y
 from facecodec.metrics.ssim import ssim_rgb, ssim_y
-from facecodec.metrics.temporal import temporal_error
-from facecodec.track.quality import eye_openness, mouth_openness
-from facecodec.track.tracker import MeshTracker
-
-U8Array = npt.NDArray[np.uint8]
-F32Array = npt.NDArray[np.float32]
-F64Array = npt.NDArray[np.float64]
+from facecodec.metrics.temporal import static_flicker, temporal_error
+from facecodec.metrics.vmaf import MIN_SIDE as VMAF_MIN_SIDE
+from facecodec.metrics.vmaf import Vmaf, find_ffmpeg
+from facecodec.types import F32Array, U8Array
 
 PSNR_CAP = 100.0
 """PSNR of a frame that is equal to its source, where frames are averaged."""
@@ -49,6 +48,11 @@ class Quality:
         mouth: correlation of mouth openness with the source.
         temporal: temporal error, grey levels.
         faces: share of frames in which a face was tracked.
+        psnr_worst5: PSNR over RGB, mean of the worst 5 % of frames (at least one).
+        ms_ssim: MS-SSIM of luma, same frames as LPIPS; None for pictures below 176 pixels.
+        vmaf: VMAF (vmaf_v0.6.1) of pictures as they are, not enlarged; None without an ffmpeg with libvmaf.
+        flicker: change from picture to picture where the source stands still, grey levels; None where nothing
+            does.
     """
 
     psnr: float
@@ -67,6 +71,10 @@ class Quality:
     mouth: float
     temporal: float
     faces: float
+    psnr_worst5: float | None = None
+    ms_ssim: float | None = None
+    vmaf: float | None = None
+    flicker: float | None = None
 
     def as_dict(self) -> dict[str, float | None]:
         """Name to value."""
@@ -85,12 +93,14 @@ class Networks:
         lpips_vgg: LPIPS-vgg.
         dists: DISTS.
         identity: SFace.
+        vmaf: VMAF, by an ffmpeg.
     """
 
     lpips: Lpips | None = None
     lpips_vgg: Lpips | None = None
     dists: dists.Dists | None = None
     identity: identity.SFace | None = None
+    vmaf: Vmaf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,7 @@ class Sampling:
     """Which frames the networks see.
 
     Attributes:
-        every: LPIPS-alex and identity take every nth frame.
+        every: LPIPS-alex, MS-SSIM and identity take every nth frame.
         deep_every: LPIPS-vgg and DISTS, which cost thirty times as much, take every nth frame; 0 for none.
     """
 
@@ -115,11 +125,12 @@ def available(no_lpips: bool, folder: Path | None, deep: bool) -> dict[str, str]
         deep: LPIPS-vgg and DISTS are wanted too.
 
     Returns:
-        Field of :class:`Networks` to nothing, or to why its weights are absent.
+        Field of :class:`Networks` to nothing, or to why its weights (VMAF: its ffmpeg) are absent.
     """
     finders: dict[str, Callable[[], object]] = {}
     if not no_lpips:
         finders = {"lpips": lambda: find_lpips_weights("alex", folder), "identity": identity.WEIGHTS.find}
+        finders["vmaf"] = find_ffmpeg
     if deep and not no_lpips:
         finders["lpips_vgg"] = lambda: find_lpips_weights("vgg", folder)
         finders["dists"] = lambda: (find_lpips_weights("vgg", folder), dists.WEIGHTS.find())
@@ -148,45 +159,8 @@ def load_networks(names: Collection[str], folder: Path | None) -> Networks:
         lpips_vgg=Lpips("vgg", folder) if "lpips_vgg" in names else None,
         dists=dists.Dists(vgg_folder=folder) if "dists" in names else None,
         identity=identity.SFace() if "identity" in names else None,
+        vmaf=Vmaf(find_ffmpeg()) if "vmaf" in names else None,
     )
-
-
-def track_clip(frames: Iterable[U8Array]) -> F32Array:
-    """Follow the face of a clip.
-
-    Args:
-        frames: RGB pictures, [H, W, 3] uint8.
-
-    Returns:
-        [T, 478, 3] in units of the picture's width (x, z) and height (y); NaN where no face is seen.
-    """
-    tracker = MeshTracker(threads=1)
-    out = []
-    for pixels in frames:
-        face = tracker.track(pixels)
-        height, width = pixels.shape[:2]
-        if face is None:
-            out.append(np.full((478, 3), np.nan, np.float32))
-        else:
-            unit = np.array([width, height, width], np.float32)
-            out.append(np.asarray(face.points / unit, np.float32))
-    return np.stack(out)
-
-
-def openness(track: F32Array) -> tuple[F64Array, F64Array]:
-    """Openness of eyes (mean of both) and mouth of each frame of a track.
-
-    Args:
-        track: [T, 478, 3]; frames with NaN give NaN.
-
-    Returns:
-        Eyes [T] and mouth [T], see ``facecodec.track.quality``.
-    """
-    seen = np.isfinite(track).all(axis=(1, 2))
-    eyes, mouth = np.full(len(track), np.nan), np.full(len(track), np.nan)
-    for i in np.flatnonzero(seen):
-        eyes[i], mouth[i] = eye_openness(track[i]), mouth_openness(track[i])
-    return eyes, mouth
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +202,6 @@ class Judge:
         eyes, mouth = openness(self.track)
         decoded_eyes, decoded_mouth = openness(track)
         whole = seen.get("lpips", [])
-        worst = sorted(whole, reverse=True)[: max(1, math.ceil(0.05 * len(whole)))]
         means = np.mean(fidelity, axis=0)
         return Quality(
             psnr=float(means[0]),
@@ -236,7 +209,7 @@ class Judge:
             ssim_y=float(means[2]),
             ssim_rgb=float(means[3]),
             lpips=_mean(whole),
-            lpips_worst5=_mean(worst),
+            lpips_worst5=_mean(_worst(whole, highest=True)),
             lpips_eyes=_mean(seen.get("lpips_eyes", [])),
             lpips_mouth=_mean(seen.get("lpips_mouth", [])),
             lpips_vgg=_mean(seen.get("lpips_vgg", [])),
@@ -247,7 +220,18 @@ class Judge:
             mouth=expression_correlation(mouth, decoded_mouth),
             temporal=temporal_error(self.source, decoded) if len(decoded) > 1 else math.nan,
             faces=float(np.isfinite(track).all(axis=(1, 2)).mean()),
+            psnr_worst5=_mean(_worst([frame[0] for frame in fidelity], highest=False)),
+            ms_ssim=_mean(seen.get("ms_ssim", [])),
+            vmaf=self._vmaf(decoded),
+            flicker=_mean([static_flicker(self.source, decoded)] if len(decoded) > 1 else []),
         )
+
+    def _vmaf(self, decoded: U8Array) -> float | None:
+        """Mean VMAF; None where it is left out, or pictures have a size that it cannot take."""
+        height, width = decoded.shape[1:3]
+        if self.networks.vmaf is None or height % 2 or width % 2 or min(height, width) < VMAF_MIN_SIDE:
+            return None
+        return float(self.networks.vmaf.of_frames(self.source, decoded).mean())
 
     def _look(self, index: int, x: U8Array, y: U8Array, points: F32Array) -> dict[str, float]:
         """What the networks say about a frame; nothing of a region where the source shows no face."""
@@ -255,6 +239,8 @@ class Judge:
         networks, original = self.networks, self.track[index]
         face = bool(np.isfinite(original).all())
         if index % self.sampling.every == 0:
+            if min(x.shape[:2]) >= MS_SSIM_MIN_SIDE:
+                found["ms_ssim"] = ms_ssim_y(x, y)
             if networks.lpips is not None:
                 found["lpips"] = networks.lpips.distance(x, y)
                 if face:
@@ -273,6 +259,11 @@ class Judge:
             if networks.dists is not None:
                 found["dists"] = networks.dists.distance(x, y)
         return found
+
+
+def _worst(values: list[float], *, highest: bool) -> list[float]:
+    """The worst 5 %, at least one; ``highest``: large values are the bad ones."""
+    return sorted(values, reverse=highest)[: max(1, math.ceil(0.05 * len(values)))]
 
 
 def _mean(values: list[float]) -> float | None:

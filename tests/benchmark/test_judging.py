@@ -63,11 +63,35 @@ def test_measures_without_networks_are_none(judged):
 def test_absent_weights_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("FACECODEC_SFACE_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("FACECODEC_DISTS_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("FACECODEC_FFMPEG", str(tmp_path / "none"))
     found = quality_module.available(False, tmp_path, True)
-    assert sorted(found) == ["dists", "identity", "lpips", "lpips_vgg"]
+    assert sorted(found) == ["dists", "identity", "lpips", "lpips_vgg", "vmaf"]
+    assert "libvmaf" in found.pop("vmaf")
     assert all("not found" in reason for reason in found.values())
     assert quality_module.available(True, None, True) == {}
-    assert sorted(quality_module.available(False, tmp_path, False)) == ["identity", "lpips"]
+    assert sorted(quality_module.available(False, tmp_path, False)) == ["identity", "lpips", "vmaf"]
     with pytest.raises(WeightsError, match="alexnet"):
         quality_module.load_networks(["lpips"], tmp_path)
     assert quality_module.load_networks([], tmp_path) == quality_module.Networks()
+
+
+def test_the_worst_twentieth_of_the_frames_and_what_small_pictures_leave_out(monkeypatch):
+    source = np.random.default_rng(4).integers(60, 200, (40, 64, 64, 3), dtype=np.uint8)
+    decoded = source.copy()
+    decoded[::2] += 1
+    decoded[[7, 30]] += 16  # two of forty frames: the worst 5 %
+    track = np.full((40, 478, 3), np.nan, np.float32)
+    monkeypatch.setattr(quality_module, "track_clip", lambda frames: track)
+
+    class Fixed:
+        def of_frames(self, x, y):
+            return np.linspace(20, 40, len(x))
+
+    networks = Networks(vmaf=Fixed())
+    quality = Judge(source, track, networks, Sampling()).measure(decoded)
+
+    decibels = [10 * np.log10(255**2 / d**2) for d in (16, 17)]  # frame 30 is off by one more
+    assert quality.psnr_worst5 == pytest.approx(np.mean(decibels), abs=1e-4)
+    assert quality.vmaf == pytest.approx(30.0)
+    assert quality.ms_ssim is None  # below 176 pixels
+    assert Judge(source[:, :63], track, networks, Sampling()).measure(decoded[:, :63]).vmaf is None
