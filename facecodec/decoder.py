@@ -142,6 +142,23 @@ class Decoder:
                 return self._show(motion, [i for i, pts in enumerate(motion.pts) if low <= pts < high])
         return []
 
+    @property
+    def motion(self) -> MotionDecoder:
+        """What decodes motion; a call steers it, and shows what it gives by :meth:`show`.
+
+        Raises:
+            BitstreamError: the stream header has not come yet.
+        """
+        return self._running()
+
+    def show(self, motion: DecodedMotion) -> list[Frame]:
+        """Make the pictures of motion that came from elsewhere: between frames, or from memory.
+
+        Raises:
+            MissingReferenceError: its reference picture is not there.
+        """
+        return self._show(motion, list(range(len(motion.pts))))
+
     def lost(self, kind: PacketKind | None = None) -> None:
         """Say that a packet did not arrive: motion waits for the next reset group.
 

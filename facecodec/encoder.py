@@ -21,7 +21,7 @@ from facecodec.generator.model import WarpGenerator
 from facecodec.generator.select import pick_device
 from facecodec.local_decoder import LocalDecoder, Sources
 from facecodec.media.audio import OpusStreamInfo
-from facecodec.monitor import FrameStats, GroupCost, QualityMonitor
+from facecodec.monitor import FrameStats, GroupCost, NoMonitor, QualityMonitor
 from facecodec.motion.face import load_face_model
 from facecodec.motion.scene import scene_grid
 from facecodec.motion_encoder import MotionEncoder
@@ -45,8 +45,14 @@ class Encoder:
         frame_rate: usual frames a second, where known; else read off the first frames' times.
         audio: describes the Opus track that will be written beside the packets, if any.
         on_frame: called with the figures of every coded frame, in order.
+        acknowledged: for a call, see :meth:`acknowledge`. Frames before the first acknowledged reference picture
+            are dropped, no frame is measured, and ``group`` and ``motion`` may be steered.
 
     Attributes:
+        group: frames of a motion unit; in a call it may be changed between frames.
+        motion: codes groups; a call tells it what to predict from, and the quantisation parameter.
+        may_send_reference: whether a new reference picture may be sent that was not asked for; a call puts it off
+            while it would cost too much.
         timings: seconds of each call of each stage (track, still, palette, motion, scene, code,
             quality).
         header: the stream header, once it is known.
@@ -60,12 +66,13 @@ class Encoder:
         frame_rate: Fraction | None = None,
         audio: OpusStreamInfo | None = None,
         on_frame: Callable[[FrameStats], None] | None = None,
+        acknowledged: bool = False,
     ) -> None:
         self.config = config or EncoderConfig()
         self.timings: dict[str, list[float]] = {}
         self.header: StreamHeader | None = None
         self._audio, self._frame_rate = audio, frame_rate
-        self._group = GROUP if self.config.lookahead else 1
+        self.group = GROUP if self.config.lookahead else 1
         speed = speed or SpeedConfig()
         model = load_face_model()
         tracker = make_tracker(
@@ -79,11 +86,16 @@ class Encoder:
         self._keypoint_set = tracker.keypoint_set
         self._window = TrackWindow(tracker, self.config.lookahead == 0, self.timings)
         grid = scene_grid(self.config.qp) if self.config.scene_points == "auto" else 0
-        reach = self._group + self.config.lookahead
-        self._motion = MotionEncoder(model.basis.shape[0], grid, self.config.qp)
-        self._references = ReferenceEncoder(self.config, self._window, reach, grid)
-        local = LocalDecoder(self.config.preset, pick_device(speed.device), speed.threads)
-        self._monitor = QualityMonitor(local, on_frame, self.timings)
+        reach = self.group + self.config.lookahead
+        self.motion = MotionEncoder(model.basis.shape[0], grid, self.config.qp)
+        self._references = ReferenceEncoder(self.config, self._window, reach, grid, acknowledged=acknowledged)
+        self._acknowledged, self._keyframe_asked = acknowledged, False
+        self.may_send_reference = True
+        if acknowledged:
+            self._monitor: QualityMonitor = NoMonitor()
+        else:
+            local = LocalDecoder(self.config.preset, pick_device(speed.device), speed.threads)
+            self._monitor = QualityMonitor(local, on_frame, self.timings)
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
         self._pushed_pts: int | None = None
@@ -106,8 +118,37 @@ class Encoder:
             raise ConfigError("pts", frame.pts, f"more than {self._pushed_pts}, that of the frame before")
         self._shape, self._pushed_pts = shape, frame.pts
         self._window.push(frame)
-        room = self._group + min(self.config.lookahead, max(8, _LOOKAHEAD_BYTES // frame.pixels.nbytes))
-        return self._advance(self._group) if len(self._window) >= room else []
+        room = self.group + min(self.config.lookahead, max(8, _LOOKAHEAD_BYTES // frame.pixels.nbytes))
+        packets: list[Packet] = []
+        while len(self._window) >= room:
+            packets += self._advance(self.group)
+        return packets
+
+    @property
+    def waiting(self) -> int:
+        """Frames that were taken and are not coded yet."""
+        return len(self._window)
+
+    def request_keyframe(self, quality: int | None = None) -> None:
+        """Send a new reference picture with the next group, whatever the old one shows.
+
+        Args:
+            quality: of this picture and those to come, 0 to 100; None leaves it.
+        """
+        self._keyframe_asked = True
+        if quality is not None:
+            self._references.quality = quality
+
+    def acknowledge(self, ref_id: int) -> bool:
+        """Say, in a call, that the receiver holds a reference picture: groups are made from it from now on.
+
+        Returns:
+            Whether this changes the picture in use; the next group is then a random access point.
+        """
+        if not self._references.acknowledge(ref_id):
+            return False
+        self.motion.start()
+        return True
 
     def flush(self) -> list[Packet]:
         """Code what is left and return the last packets.
@@ -117,7 +158,7 @@ class Encoder:
         """
         packets = []
         while len(self._window):
-            packets += self._advance(self._group)
+            packets += self._advance(self.group)
         self._window.close()
         if self._references.active is None:
             raise NoFaceError("input", "no face was found in any frame")
@@ -135,12 +176,15 @@ class Encoder:
         points, valid = self._window.smoothed(count)
         packets: list[Packet] = []
         if not valid.any():
-            if self._last_points is None:
-                self._blind += [item.frame.pts for item in items]
+            if self._last_points is None or self._references.active is None:
+                self._blind += [] if self._acknowledged else [item.frame.pts for item in items]
                 self._window.drop(count)
                 return []
             points = np.repeat(self._last_points[None], count, axis=0)
         packets += self._choose_reference(items, points)
+        if self._references.active is None:
+            self._window.drop(count)
+            return packets
         packets += self._code_blind()
         packets += self._code_palette(items)
         packets.append(self._code_group(items, points, valid))
@@ -150,11 +194,18 @@ class Encoder:
 
     def _choose_reference(self, items: list[Tracked], points: F32Array) -> list[Packet]:
         """Keep the reference picture, take one from the buffer, or send another."""
-        if self._references.still_serves(items, points):
+        seen, waits = any(item.landmarks is not None for item in items), self._references.pending is not None
+        asked = self._keyframe_asked and seen
+        if not asked and (waits or self._references.still_serves(items, points)):
             return []
-        self._motion.start()
-        if self._references.take_from_buffer(items, points):
+        if not self._acknowledged:
+            self.motion.start()
+        if not asked and self._references.take_from_buffer(items, points):
+            self.motion.start()
             return []
+        if not asked and self._references.active is not None and not self.may_send_reference:
+            return []
+        self._keyframe_asked = False
         candidate = self._references.candidate(self.header.coded_size if self.header else None)
         packets = [] if self.header is not None else [self._start_stream(items, candidate.crop)]
         assert self.header is not None  # noqa: S101  set just before
@@ -182,7 +233,7 @@ class Encoder:
             time_base_den=base.denominator,
             frame_duration=self._frame_duration(items, base),
             start_pts=first,
-            scene_grid=self._motion.layout.scene_grid,
+            scene_grid=self.motion.layout.scene_grid,
             audio_codec=AudioCodec.OPUS if self._audio else AudioCodec.NONE,
             channels=self._audio.channels if self._audio else 0,
             pre_skip=self._audio.pre_skip if self._audio else 0,
@@ -216,7 +267,7 @@ class Encoder:
         packets = []
         for start in range(0, len(self._blind), GROUP):
             times = self._blind[start : start + GROUP]
-            residuals = np.zeros((len(times), self._motion.layout.count), np.int32)
+            residuals = np.zeros((len(times), self.motion.layout.count), np.int32)
             packets.append(self._pack(times, residuals, [True] * len(times), np.full(len(times), np.nan)))
         self._blind = []
         return packets
@@ -226,14 +277,14 @@ class Encoder:
         active, times = self._references.active, [item.frame.pts for item in items]
         assert active is not None  # noqa: S101  chosen just before
         assert self.header is not None  # noqa: S101  likewise
-        crop, reset = active.reference.crop, self._motion.resets(self.header, times[0])
+        crop, reset = active.reference.crop, self.motion.resets(self.header, times[0])
         with self._timed("motion"):
-            faces = self._motion.code_faces(active.motion, crop.to_crop(points), valid, reset)
+            faces = self.motion.code_faces(active.motion, crop.to_crop(points), valid, reset)
         residuals = faces.residuals
         pictures = [crop_picture(item.frame.pixels, crop) for item in items]
         if active.fitter is not None:
             with self._timed("scene"):
-                scene = self._motion.code_scene(
+                scene = self.motion.code_scene(
                     active.fitter, active.reference, pictures, faces.meshes, valid, reset
                 )
             residuals = np.concatenate([residuals, scene], axis=1)
@@ -253,7 +304,7 @@ class Encoder:
         assert active is not None  # noqa: S101  set by the callers
         assert self.header is not None  # noqa: S101  likewise
         with self._timed("code"):
-            group = self._motion.pack(self.header, active.reference.ref_id, times, residuals, held)
+            group = self.motion.pack(self.header, active.reference.ref_id, times, residuals, held)
         active.frames += len(times)
         cost = GroupCost(times, held, rms, group.face_bits, group.scene_bits)
         self._monitor.take_motion(group.unit, cost, sources)

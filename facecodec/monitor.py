@@ -97,3 +97,26 @@ class QualityMonitor:
     def finish(self) -> QualityUnit | None:
         """The figures of all frames; None where no face was seen."""
         return self._decoder.summary()
+
+
+class NoMonitor(QualityMonitor):
+    """Looks at nothing: for a call, whose groups do not follow each other in one chain."""
+
+    def __init__(self) -> None:
+        pass
+
+    def start(self, header: StreamHeader) -> None:
+        """Pass over the stream header."""
+
+    def take_reference(self, unit: ReferenceUnit, frame: Frame, points: F32Array) -> None:
+        """Pass over a reference picture."""
+
+    def take_palette(self, unit: PaletteUnit) -> None:
+        """Pass over palette entries."""
+
+    def take_motion(self, unit: MotionUnit, cost: GroupCost, sources: Sources | None) -> None:
+        """Pass over a group."""
+
+    def finish(self) -> QualityUnit | None:
+        """No figures."""
+        return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facecodec.bitstream import MotionUnit, PaletteUnit, ReferenceUnit, StreamHeader
+from facecodec.bitstream import MotionState, MotionUnit, PaletteUnit, ReferenceUnit, StreamHeader
 from facecodec.bitstream.levels import ChannelLayout, LevelState, decode_levels
 from facecodec.bitstream.limits import PALETTE_ENTRIES_MAX
 from facecodec.bitstream.mesh import decode_mesh
@@ -74,6 +74,17 @@ class MotionDecoder:
     def forget(self) -> None:
         """Drop the state of prediction: the next group shown is one with ``reset``."""
         self._last_pts = None
+
+    def state(self) -> MotionState | None:
+        """The state behind the last group; None where the next one has to be one with ``reset``."""
+        if self._last_pts is None:
+            return None
+        return MotionState(self.levels.copy(), self._history, self._last_qp, self._last_pts)
+
+    def resume(self, state: MotionState) -> None:
+        """Decode the next group behind this state, whatever was decoded since."""
+        self.levels = state.levels.copy()
+        self._history, self._last_qp, self._last_pts = state.history, state.qp, state.pts
 
     def lose_reference(self) -> None:
         """Say that a reference unit was lost: the slot behind the last one filled holds an old picture."""

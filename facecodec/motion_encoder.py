@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from facecodec.analysis.scene import SceneFitter
-from facecodec.bitstream import MotionUnit, StreamHeader
+from facecodec.bitstream import MotionState, MotionUnit, StreamHeader
 from facecodec.bitstream.levels import ChannelLayout, LevelState, count_levels, encode_levels
 from facecodec.motion.expression import MESH_WEIGHT, opening_forms
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.predict import reconstruct
-from facecodec.motion.quantise import dequantise, quantise
+from facecodec.motion.quantise import dequantise, quantise, rescale
 from facecodec.motion.scene import amplitudes_to_scene, scene_prior, scene_to_amplitudes
 from facecodec.refpic.buffer import Reference
 from facecodec.types import F32Array, F64Array, I32Array, U8Array
@@ -59,19 +59,36 @@ class MotionEncoder:
         deformations: channels of the face's deformation.
         scene_grid: scene points a side, 0 for none.
         qp: quantisation parameter.
+
+    Attributes:
+        layout: the stream's channels.
+        qp: quantisation parameter of the groups to come; it may be changed between groups.
     """
 
     def __init__(self, deformations: int, scene_grid: int, qp: int) -> None:
         self.layout = ChannelLayout(deformations, scene_grid)
-        self._qp = qp
+        self.qp = qp
         self._levels = LevelState(self.layout)
         self._history = np.zeros((2, self.layout.count), np.int32)
+        self._history_qp = qp
         self._last_pts: int | None = None
         self._access_pts: int | None = None
 
     def start(self) -> None:
         """Begin anew: the next group is a random access point."""
         self._access_pts = None
+
+    def state(self) -> MotionState | None:
+        """The state behind the last group; None where the next one is a random access point."""
+        if self._access_pts is None or self._last_pts is None:
+            return None
+        return MotionState(self._levels.copy(), self._history, self._history_qp, self._last_pts)
+
+    def resume(self, state: MotionState) -> None:
+        """Let the next group follow this state, whatever was coded since: a call goes on from what arrived."""
+        self._levels = state.levels.copy()
+        self._history, self._history_qp = state.history, state.qp
+        self._last_pts = self._access_pts = state.pts
 
     def resets(self, header: StreamHeader, pts: int) -> bool:
         """Whether the group at this time is a random access point."""
@@ -91,8 +108,8 @@ class MotionEncoder:
         history = self._known(reset)[:, : self.layout.face]
         amplitudes = motion.fit(points)
         weights = MESH_WEIGHT * np.repeat(valid[:, None], self.layout.face, axis=1)
-        residuals = quantise(amplitudes, self._qp, history, reset, weights=weights, forms=opening_forms())
-        meshes = motion.apply(dequantise(reconstruct(residuals, history, reset), self._qp))
+        residuals = quantise(amplitudes, self.qp, history, reset, weights=weights, forms=opening_forms())
+        meshes = motion.apply(dequantise(reconstruct(residuals, history, reset), self.qp))
         miss = (meshes[..., :2] - points[..., :2]) * 256.0
         return CodedFaces(residuals, meshes, np.sqrt((miss**2).sum(-1).mean(-1)))
 
@@ -115,7 +132,7 @@ class MotionEncoder:
             valid: [T], where the face was seen.
             reset: the group is a random access point.
         """
-        qp, grid, history = self._qp, self.layout.scene_grid, self._known(reset)[:, self.layout.face :]
+        qp, grid, history = self.qp, self.layout.scene_grid, self._known(reset)[:, self.layout.face :]
         prior = scene_prior(reference.mesh, meshes, grid)
         fit = fitter.fit(pictures, meshes)
         amplitudes = scene_to_amplitudes(fit.scene, prior)
@@ -145,13 +162,16 @@ class MotionEncoder:
         data = encode_levels(self._levels, residuals, held, reset)
         history = self._known(reset)
         self._history = np.concatenate([history, reconstruct(residuals, history, reset)])[-2:]
+        self._history_qp = self.qp
         first, deltas = MotionUnit.code_pts(header, times, None if reset else self._last_pts)
         if reset:
             self._access_pts = times[0]
         self._last_pts = times[-1]
-        unit = MotionUnit(ref_id, self._qp, len(times), first, data, reset, deltas)
+        unit = MotionUnit(ref_id, self.qp, len(times), first, data, reset, deltas)
         return CodedGroup(unit, face / 256, scene / 256)
 
     def _known(self, reset: bool) -> I32Array:
         """Values that the next group is predicted from."""
-        return np.zeros_like(self._history) if reset else self._history
+        if reset:
+            return np.zeros_like(self._history)
+        return rescale(self._history, self._history_qp, self.qp)

@@ -62,13 +62,27 @@ class ReferenceEncoder:
         window: the frames that wait.
         reach: frames of the window that may be looked at.
         scene_grid: scene points a side, 0 for none.
+        acknowledged: a new reference picture is used from :meth:`acknowledge` on, not at once.
 
     Attributes:
         active: the reference picture in use, once there is one.
+        pending: one that was sent, and not acknowledged yet.
+        quality: of the reference pictures to come, 0 to 100.
     """
 
-    def __init__(self, config: EncoderConfig, window: TrackWindow, reach: int, scene_grid: int) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        window: TrackWindow,
+        reach: int,
+        scene_grid: int,
+        *,
+        acknowledged: bool = False,
+    ) -> None:
         self.active: Source | None = None
+        self.pending: Reference | None = None
+        self.quality = config.ref_quality
+        self._acknowledged = acknowledged
         self._config, self._window, self._reach, self._grid = config, window, reach, scene_grid
         self._careful = config.lookahead > 0 and config.preset != "realtime"
         self._generator = WarpGenerator()
@@ -114,9 +128,9 @@ class ReferenceEncoder:
         """Code a reference picture, and the backdrop beside it if one is seen, and use it from now on."""
         crop, pixels = candidate.crop, candidate.frame.pixels
         speed: Literal["best", "realtime"] = "best" if self._careful else "realtime"
-        still = encode_still(crop_picture(pixels, crop), self._config.ref_quality, speed=speed)
+        still = encode_still(crop_picture(pixels, crop), self.quality, speed=speed)
         levels = mesh_to_levels(crop.to_crop(candidate.points).astype(np.float64))
-        slot, pts = self._buffer.next_slot(), candidate.frame.pts
+        slot, pts = self._free_slot(), candidate.frame.pts
         start = header.start_pts
         place = (crop.x, crop.y, crop.side)
         unit = ReferenceUnit(slot, pts - start, *place, StillCodec.AV1, encode_mesh(levels), still)
@@ -124,13 +138,33 @@ class ReferenceEncoder:
         reference = Reference(slot, pts, picture, levels_to_mesh(levels), crop)
         self._buffer.put(reference)
         self._chooser.keep(reference, candidate.patch)
-        self._activate(reference)
+        if self._acknowledged:
+            self.pending = reference
+        else:
+            self._activate(reference)
         if header.view != View.FRAME or covers(crop, pixels.shape[1], pixels.shape[0]):
             return unit, None
         backdrop = make_backdrop(pixels, crop)
-        quality = max(0, self._config.ref_quality - BACKDROP_QUALITY_DROP)
+        quality = max(0, self.quality - BACKDROP_QUALITY_DROP)
         data = encode_still(backdrop, quality, speed=speed)
         return unit, BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data)
+
+    def acknowledge(self, ref_id: int) -> bool:
+        """The receiver holds the picture of a slot: use it, if it is the one that was waited for."""
+        if self.pending is None or self.pending.ref_id != ref_id:
+            return False
+        self._activate(self.pending)
+        self.pending = None
+        return True
+
+    def _free_slot(self) -> int:
+        """Slot for the next picture; what was sent last and never used is given up."""
+        if self.pending is not None:
+            self._buffer.drop(self.pending.ref_id)
+            self.pending = None
+        slot = self._buffer.next_slot()
+        in_use = self.active.reference.ref_id if self.active and self._acknowledged else None
+        return self._buffer.next_slot() if slot == in_use else slot
 
     def palette_is_due(self, count: int) -> bool:
         """Whether the next group, of ``count`` frames, holds some that were not looked at for entries yet."""

@@ -6,6 +6,7 @@ from facecodec.bitstream.header import BITSTREAM_VERSION, AudioCodec, StreamHead
 from facecodec.bitstream.index import IndexEntry, IndexUnit
 from facecodec.bitstream.palette import PaletteUnit, Place
 from facecodec.bitstream.quality import QualityUnit
+from facecodec.bitstream.state import MotionState
 from facecodec.bitstream.syntax import Unit, pack_unit, parse_payload, parse_unit
 from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit, StillCodec
 
@@ -21,6 +22,7 @@ __all__ = [
     "ExtensionUnit",
     "IndexEntry",
     "IndexUnit",
+    "MotionState",
     "MotionUnit",
     "PaletteUnit",
     "Place",

@@ -57,8 +57,8 @@ def test_encoder_and_decoder_keep_the_same_values(faces, samples):
             if isinstance(unit, MotionUnit):
                 groups += 1
                 if frame is not None:
-                    np.testing.assert_array_equal(decoder._history, encoder._motion._history)
-    np.testing.assert_array_equal(decoder._history, encoder._motion._history)
+                    np.testing.assert_array_equal(decoder._history, encoder.motion._history)
+    np.testing.assert_array_equal(decoder._history, encoder.motion._history)
     assert groups == 2
 
 
@@ -73,7 +73,7 @@ def test_a_long_chain_of_groups_never_drifts_apart(faces):
         n = int(rng.integers(1, 17))
         times = (pts + np.cumsum(rng.integers(1, 120, n))).tolist()
         pts = times[-1]
-        residuals = np.rint(rng.laplace(0, 1.5, (n, encoder._motion.layout.count))).astype(np.int32)
+        residuals = np.rint(rng.laplace(0, 1.5, (n, encoder.motion.layout.count))).astype(np.int32)
         held = (rng.random(n) < 0.1).tolist()
         residuals[np.array(held)] = 0
         unit = parse_unit(encoder._pack(times, residuals, held, np.zeros(n)).data)
@@ -82,7 +82,7 @@ def test_a_long_chain_of_groups_never_drifts_apart(faces):
         assert got is not None
         assert (got.pts, got.held) == (times, held)
         np.testing.assert_array_equal(got.residuals, residuals)
-        np.testing.assert_array_equal(decoder._history, encoder._motion._history)
+        np.testing.assert_array_equal(decoder._history, encoder.motion._history)
         resets += unit.reset
     assert resets >= 4  # a random access point at least every 10 s or so
 

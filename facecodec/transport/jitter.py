@@ -1,0 +1,144 @@
+"""The jitter buffer: when what arrived is shown, and in which order."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+MEMORY_S = 8.0
+_SAMPLES = 400
+_LATE_SHARE = 0.03
+"""Share of what arrives that may come too late to be shown in time."""
+_MARGIN_S = 0.008
+_SLEW = 0.08
+"""Seconds a second by which the delay changes: too little to be seen."""
+_JUMP_S = 0.3
+"""A delay so much too short is put right at once."""
+DELAY_MAX_S = 0.8
+
+
+class PlayoutClock:
+    """The time of what is shown: the sender's time, less a delay that follows the path's jitter.
+
+    Every arrival says how long after its own time it came; the delay is what all but 3 % of the last 8 seconds
+    needed. It grows and shrinks slowly, as playing faster or slower by 8 % does not show.
+
+    Attributes:
+        late: arrivals that came after their time.
+    """
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
+        self._offset: float | None = None
+        self._set_s = 0.0
+        self._shown: float | None = None
+        self.late = 0
+
+    def observe(self, media_s: float, now_s: float) -> None:
+        """Something of this time has arrived."""
+        need = now_s - media_s
+        if self._offset is not None and need > self._offset_at(now_s):
+            self.late += 1
+        self._samples.append((now_s, need))
+        while now_s - self._samples[0][0] > MEMORY_S:
+            self._samples.popleft()
+        if self._offset is None:
+            self._offset, self._set_s = need + _MARGIN_S, now_s
+
+    def media_time(self, now_s: float) -> float | None:
+        """Time, on the sender's clock, of what is to be shown now; it never goes back. None before anything came."""
+        if self._offset is None:
+            return None
+        value = now_s - self._move(now_s)
+        self._shown = value if self._shown is None else max(value, self._shown)
+        return self._shown
+
+    @property
+    def delay_s(self) -> float:
+        """How much later things are shown than the fastest of the last 8 seconds arrived."""
+        if self._offset is None or not self._samples:
+            return 0.0
+        return self._offset - min(need for _, need in self._samples)
+
+    @property
+    def jitter_s(self) -> float:
+        """How much longer the slow ones took than the fastest, of the last 8 seconds."""
+        return self._wanted() - min(need for _, need in self._samples) if self._samples else 0.0
+
+    def _wanted(self) -> float:
+        needs = sorted(need for _, need in self._samples)
+        place = min(int(len(needs) * (1.0 - _LATE_SHARE)), len(needs) - 1)
+        return min(needs[place], needs[0] + DELAY_MAX_S) + _MARGIN_S
+
+    def _offset_at(self, now_s: float) -> float:
+        assert self._offset is not None  # noqa: S101  asked for by the callers
+        if not self._samples:
+            return self._offset
+        step = max(now_s - self._set_s, 0.0) * _SLEW
+        gap = self._wanted() - self._offset
+        return self._offset + gap if gap > _JUMP_S else self._offset + min(max(gap, -step), step)
+
+    def _move(self, now_s: float) -> float:
+        self._offset = self._offset_at(now_s)
+        self._set_s = max(now_s, self._set_s)
+        return self._offset
+
+
+class TimedBuffer(Generic[T]):
+    """Things in the order of their times.
+
+    Args:
+        capacity: the oldest beyond so many are dropped.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._items: list[tuple[int, int, T]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def insert(self, pts: int, item: T) -> bool:
+        """Add a thing; False where there is one of this time already."""
+        place = bisect_right(self._items, (pts, -1))
+        if place < len(self._items) and self._items[place][0] == pts:
+            return False
+        self._count += 1
+        insort(self._items, (pts, self._count, item), key=lambda entry: entry[:2])
+        del self._items[: max(len(self._items) - self._capacity, 0)]
+        return True
+
+    def around(self, pts: float) -> tuple[T | None, T | None]:
+        """The last one at or before a time, and the first one behind it."""
+        place = self._behind(pts)
+        before = self._items[place - 1][2] if place else None
+        return before, self._items[place][2] if place < len(self._items) else None
+
+    def take_until(self, pts: float) -> list[tuple[int, T]]:
+        """Remove and return what is at or before a time."""
+        place = self._behind(pts)
+        out = [(at, item) for at, _, item in self._items[:place]]
+        del self._items[:place]
+        return out
+
+    def drop_before(self, pts: float) -> None:
+        """Remove what is before a time, but for the last one at or before it."""
+        del self._items[: max(self._behind(pts) - 1, 0)]
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._items.clear()
+
+    def _behind(self, pts: float) -> int:
+        low, high = 0, len(self._items)
+        while low < high:
+            middle = (low + high) // 2
+            if self._items[middle][0] <= pts:
+                low = middle + 1
+            else:
+                high = middle
+        return low
