@@ -45,14 +45,14 @@ class Encoder:
         frame_rate: usual frames a second, where known; else read off the first frames' times.
         audio: describes the Opus track that will be written beside the packets, if any.
         on_frame: called with the figures of every coded frame, in order.
-        acknowledged: for a call, see :meth:`acknowledge`. Frames before the first acknowledged reference picture
-            are dropped, no frame is measured, and ``group`` and ``motion`` may be steered.
+        acknowledged: for a call, see :meth:`acknowledge`. Frames before the first acknowledged reference
+            picture are dropped, no frame is measured, and ``group`` and ``motion`` may be steered.
 
     Attributes:
         group: frames of a motion unit; in a call it may be changed between frames.
         motion: codes groups; a call tells it what to predict from, and the quantisation parameter.
-        may_send_reference: whether a new reference picture may be sent that was not asked for; a call puts it off
-            while it would cost too much.
+        may_send_reference: whether a new reference picture may be sent that was not asked for; a call
+            puts it off while it would cost too much.
         timings: seconds of each call of each stage (track, still, palette, motion, scene, code,
             quality).
         header: the stream header, once it is known.

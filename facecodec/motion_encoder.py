@@ -85,7 +85,7 @@ class MotionEncoder:
         return MotionState(self._levels.copy(), self._history, self._history_qp, self._last_pts)
 
     def resume(self, state: MotionState) -> None:
-        """Let the next group follow this state, whatever was coded since: a call goes on from what arrived."""
+        """Let the next group follow this state, whatever was coded since."""
         self._levels = state.levels.copy()
         self._history, self._history_qp = state.history, state.qp
         self._last_pts = self._access_pts = state.pts

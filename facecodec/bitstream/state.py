@@ -1,4 +1,4 @@
-"""What both ends of a stream remember of motion: from where a group that is no random access point goes on."""
+"""What both ends of a stream remember of motion: where a group without reset goes on from."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The video call. ``sender`` and ``receiver`` open no socket and read no clock: time comes in as an argument."""
+"""The video call. ``sender`` and ``receiver`` open no socket and read no clock."""

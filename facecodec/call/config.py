@@ -18,13 +18,15 @@ class CallConfig:
     """One side of a call.
 
     Attributes:
-        encoder: of the own picture; ``lookahead`` has to be 0 and ``palette`` off. ``ref_quality`` is the most
-            that a reference picture gets; the rate decides.
+        encoder: of the own picture; ``lookahead`` has to be 0 and ``palette`` off. ``ref_quality`` is the
+            most that a reference picture gets; the rate decides.
         decoder: of the other side's.
         start_kbps: rate on the wire at the start, headers included.
         min_kbps: least rate that is aimed at.
-        max_kbps: greatest rate that is aimed at. From 30 on every frame travels alone, which halves the delay.
-        burst_kbps: rate at which reference pictures leave at the start; less where the path does not carry it.
+        max_kbps: greatest rate that is aimed at. From 30 on every frame travels alone, which
+            halves the delay.
+        burst_kbps: rate at which reference pictures leave at the start; less where the path does not carry
+            it.
         overhead: how datagrams are carried.
     """
 

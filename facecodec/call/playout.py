@@ -87,7 +87,7 @@ class MotionPlayout:
         self._learn_step(seconds)
 
     def at(self, time_s: float) -> Shown | None:
-        """What to show at a time of the sender's clock, which never goes back; None before the first frame."""
+        """What to show at a time of the sender's clock, which never goes back; None at first."""
         self._buffer.drop_before(time_s * 1000 - 50.0)
         before, after = self._buffer.around(time_s * 1000)
         if before is None:

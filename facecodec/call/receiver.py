@@ -1,7 +1,7 @@
 """The receiving side of a call: datagrams in, pictures and Opus packets out, feedback out.
 
-Nothing that comes from the network raises, crashes or takes memory without bound: what breaks the rules is dropped and
-counted. The same calls at the same times give the same results.
+Nothing that comes from the network raises, crashes or takes memory without bound: what breaks the rules is
+dropped and counted. The same calls at the same times give the same results.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ class CallReceiver:
     def audio(self, now_s: float) -> list[AudioPacket]:
         """Opus packets whose time has come, in order; ``pts`` are samples at 48 kHz on the wire's clock.
 
-        A gap between the end of one and the start of the next is silence, or loss: the packet behind it may hold it
-        (in-band FEC).
+        A gap between the end of one and the start of the next is silence, or loss: the packet behind it may
+        hold what is missing (in-band FEC).
         """
         time_s = self._clock.media_time(now_s)
         if time_s is None:

@@ -1,7 +1,8 @@
 """The sending side of a call: frames and Opus packets in, datagrams out, feedback in.
 
-Every motion unit follows a state that the other side is known to hold, or starts from a reference picture that it has
-acknowledged: whatever is lost, what arrives can be decoded. The same calls at the same times give the same bytes.
+Every motion unit follows a state that the other side is known to hold, or starts from a reference picture
+that it has acknowledged: whatever is lost, what arrives can be decoded. The same calls at the same times give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class CallSender:
         self._wire = WireBytes()
         self._frames = self._dropped = self._references = self._plis = 0
         self._checked_s: float | None = None
-        self._motion_s = -1e9
+        self._motion_s, self._bundle_open = -1e9, False
         self._picture_credit = 0.0
 
     def push_frame(self, frame: Frame, now_s: float) -> None:
@@ -99,7 +100,7 @@ class CallSender:
         self._frame_due_s = max(self._frame_due_s + step, time_s + 0.5 * step)
         encoder, base = self.encoder, self._prepare()
         waiting = encoder.waiting + 1
-        whole = self._ends_bundle(time_s, step) or waiting >= FRAMES_MAX
+        whole = self._ends_bundle(time_s, step)
         encoder.group = waiting if whole else FRAMES_MAX + 1
         sent = self._send(encoder.encode(replace(frame, pts=pts, time_base=TIME_BASE)), base, now_s)
         self._frames += sent
@@ -228,15 +229,15 @@ class CallSender:
     def _ends_bundle(self, time_s: float, step: float) -> bool:
         """Whether a frame is the last of its bundle; bundles follow each other without a gap."""
         length = self._setting.bundle_s
-        if not 0 <= time_s - self._bundle_end_s < length:
-            if time_s >= self._bundle_end_s:
-                self._bundle_end_s = time_s + length
-        else:
-            self._bundle_end_s += length
-        return time_s + step >= self._bundle_end_s - 0.25 * step
+        if not self._bundle_open:
+            follows = abs(time_s - self._bundle_end_s) < 0.5 * length
+            self._bundle_end_s = (self._bundle_end_s if follows else time_s) + length
+        whole = time_s + step >= self._bundle_end_s - 0.25 * step or self.encoder.waiting + 1 >= FRAMES_MAX
+        self._bundle_open = not whole
+        return whole
 
     def _prepare(self) -> int | None:
-        """Tell the encoder what to predict from: the number of a bundle, or None for the reference picture."""
+        """Tell the encoder what to predict from: a bundle (its number), or None: the reference picture."""
         self.encoder.may_send_reference = self._picture_credit >= 0
         if self._keyframe_asked:
             self.encoder.request_keyframe(min(self._setting.ref_quality, self.config.encoder.ref_quality))

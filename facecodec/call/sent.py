@@ -182,7 +182,7 @@ class SentMessages:
         )
 
     def given_up(self) -> bool:
-        """Whether a reference picture was asked after in vain: it is forgotten, and another has to be sent."""
+        """Whether a reference picture was asked after in vain; it is forgotten."""
         silent = [n for n, m in self._open.items() if m.ref_id is not None and m.probes >= PROBES_MAX]
         for number in silent:
             del self._open[number]
@@ -213,7 +213,7 @@ class SentMessages:
         return out
 
     def probes(self, now_s: float, patience_s: float) -> list[Datagram]:
-        """Last fragments of messages that nothing was heard of (tail loss, RFC 9002, section 6.2), less and less often."""
+        """Last fragments of messages that nothing was heard of (RFC 9002, section 6.2), ever less often."""
         out = []
         for message in self._open.values():
             wait = patience_s * 2 ** min(message.probes, 5)

@@ -44,7 +44,8 @@ class SenderStats:
         loss: share of bundles lost, averaged over about 32.
         queue_s: queueing delay of the path.
         frames: frames sent.
-        frames_dropped: frames given and not sent: beyond the frame rate, or before the first reference picture.
+        frames_dropped: frames given and not sent: beyond the frame rate, or before the first reference
+            picture.
         references: reference pictures sent.
         keyframes_asked: requests of the other side for one.
     """

@@ -1,8 +1,9 @@
 """Idle motion from what was received: a video texture (Schoedl, Szeliski, Salesin, Essa, SIGGRAPH 2000).
 
-Poses of the last 20 seconds are played again, forwards and at their own speed; from time to time, and where they end,
-it goes on from another one whose points and velocities match, so blinks and small movements of the head come back as
-they were. Moments of little mouth movement are liked better. What is left of a difference at a jump fades out.
+Poses of the last 20 seconds are played again, forwards and at their own speed; from time to time, and where
+they end, it goes on from another one whose points and velocities match, so blinks and small movements of the
+head come back as they were. Moments of little mouth movement are liked better. What is left of a difference
+at a jump fades out.
 """
 
 from __future__ import annotations

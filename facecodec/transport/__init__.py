@@ -1,4 +1,4 @@
-"""From units to datagrams and back: bundles, fragments, feedback, pacing, jitter, rate. No sockets, no clock."""
+"""From units to datagrams and back: bundles, fragments, feedback, pacing, jitter, rate."""
 
 from facecodec.transport.bundle import Bundle, MotionPart, SoundPart
 from facecodec.transport.datagram import DATAGRAM_MAX, Channel, Datagram

@@ -47,7 +47,8 @@ class SoundPart:
     """Opus packets without a gap between them.
 
     Attributes:
-        start: start of the first, samples at 48 kHz from the call's begin, a multiple of 120, below 120 * 2^24.
+        start: start of the first, samples at 48 kHz from the call's begin: a multiple of 120 below
+            120 * 2^24.
         packets: 1 to 16 packets.
     """
 

@@ -23,8 +23,8 @@ DELAY_MAX_S = 0.8
 class PlayoutClock:
     """The time of what is shown: the sender's time, less a delay that follows the path's jitter.
 
-    Every arrival says how long after its own time it came; the delay is what all but 3 % of the last 8 seconds
-    needed. It grows and shrinks slowly, as playing faster or slower by 8 % does not show.
+    Every arrival says how long after its own time it came; the delay is what all but 3 % of the last 8
+    seconds needed. It grows and shrinks slowly, as playing faster or slower by 8 % does not show.
 
     Attributes:
         late: arrivals that came after their time.
@@ -49,7 +49,7 @@ class PlayoutClock:
             self._offset, self._set_s = need + _MARGIN_S, now_s
 
     def media_time(self, now_s: float) -> float | None:
-        """Time, on the sender's clock, of what is to be shown now; it never goes back. None before anything came."""
+        """Time, on the sender's clock, of what is to be shown now; it never goes back; None at first."""
         if self._offset is None:
             return None
         value = now_s - self._move(now_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def distance(later: int, earlier: int, bits: int) -> int:
-    """How far two numbers of so many bits lie apart, the shorter way round: negative if ``later`` is older."""
+    """How far two numbers of so many bits lie apart, the shorter way round; below 0 if ``later`` is older."""
     half = 1 << (bits - 1)
     return ((later - earlier + half) & ((1 << bits) - 1)) - half
 
