@@ -30,6 +30,7 @@ from facecodec.media.atomic import os_reason
 from facecodec.train.budget import reduce_takes
 from facecodec.train.pack import Pack
 from facecodec.train.packing import entries, write_pack
+from facecodec.train.records import FORMAT
 from facecodec.train.takes import TakeSettings, make_take
 from facecodec.train.videos import Video, select_videos
 
@@ -141,14 +142,15 @@ def prepare(
 
 
 def _plan(videos: list[Video], work: Path, settings: PrepareSettings) -> Iterator[_Job]:
-    """One job a take; its part carries its settings in its name, so that other settings make other parts."""
+    """One job a take; its part carries format and settings in its name: others make other parts."""
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise MediaError(work, f"cannot be written: {os_reason(err)}") from err
     for video in videos:
         for number in range(settings.takes):
-            key = f"{settings.take}/{video.clip.name}/{number}/{settings.takes}/{video.path.stat().st_size}"
+            size = video.path.stat().st_size
+            key = f"{FORMAT}/{settings.take}/{video.clip.name}/{number}/{settings.takes}/{size}"
             digest = hashlib.sha256(key.encode()).hexdigest()[:16]
             part = work / f"{video.path.stem}-{number}-{digest}.safetensors"
             yield _Job(video, number, settings.takes, settings.take, part)

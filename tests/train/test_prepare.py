@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from facecodec.errors import ConfigError, FacecodecError, MediaError
 from facecodec.refpic.buffer import Reference
 from facecodec.train import prepare as module
 from facecodec.train.pack import Pack
+from facecodec.train.packing import write_pack
 from facecodec.train.prepare import PrepareSettings, prepare
-from facecodec.train.records import MESH_SCALE
-from facecodec.train.takes import TakeSettings
+from facecodec.train.records import MESH_SCALE, Clip
+from facecodec.train.takes import TakeSettings, make_take
 from facecodec.train.videos import find_videos, read_manifest, select_videos
 
 TAKE = TakeSettings(frames=8, run=4, encoded=20, stills=2.0, varied=False)
@@ -89,6 +91,37 @@ def test_what_is_stored_is_what_a_decoder_sees(
         assert frame.scene is not None
         assert np.abs(frame.scene - scenes[frame.index]).max() < 1e-4
         assert np.abs(frame.picture.astype(int) - crops[frame.index].pixels).mean() < 2.0
+
+
+def test_palettes_are_those_that_a_decoder_shows(videos: Path, tmp_path: Path) -> None:
+    settings = replace(TAKE, encoded=75, stills=0.0)
+    made = make_take(videos / "anna_1.mp4", "anna", 0, 1, settings).entry
+    write_pack(tmp_path / "pack", [(Clip("anna", "anna"), made)])
+    pack = Pack.open(tmp_path / "pack")
+    take = pack.takes[0]
+    config = EncoderConfig(view="crop", qp=take.qp, ref_quality=take.ref_quality, audio_bps=0)
+    encode_file(videos / "anna_1.mp4", tmp_path / "again.fcv", config, duration_s=75 * 1001 / 24000)
+    with FcvReader(tmp_path / "again.fcv") as reader:
+        decoder, weights = MotionDecoder(reader.header), {}
+        for item in walk(reader, decoder):
+            if isinstance(item, DecodedMotion):
+                lines = decoder.palette_weights(item)
+                weights |= dict(zip(item.pts, [] if lines is None else lines, strict=lines is not None))
+    for j in range(pack.n_references):
+        own, kept = pack.entries_of_reference(j), decoder.palettes[j].entries
+        assert len(own) == len(kept)
+        for e, entry in zip(own, kept, strict=True):
+            got = pack.entry(e)
+            assert (got.region, got.box) == (entry.region, entry.rect)
+            assert np.array_equal(got.pixels, entry.patch)
+            assert np.abs(got.mesh - entry.shape).max() <= 0.51 / MESH_SCALE
+    for i in range(pack.n_frames):
+        own = pack.entries_of_reference(pack.frame(i).reference)
+        shown, told = np.zeros(len(own)), weights.get(pack.frame(i).pts, np.zeros(len(own)))
+        for e, weight in pack.shown(i):
+            shown[e - own.start] = weight
+        assert np.abs(shown - told).max() <= 1.1e-3
+    assert any(pack.shown(i) for i in range(pack.n_frames))
 
 
 def test_references_and_stills_are_near_their_originals_but_coded(made: tuple[Pack, Path, list[str]]) -> None:
