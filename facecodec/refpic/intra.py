@@ -105,7 +105,7 @@ def encode_still(rgb: U8Array, quality: int, *, speed: Literal["best", "realtime
     encoder.color_range = int(ColorRange.JPEG)
     encoder.options = {"crf": str(crf), "preset": str(preset), "svtav1-params": _PARAMS}
     try:
-        with _svt_is_quiet():
+        with _svt_is_quiet(), _scheduled_as_before():
             encoder.open()
         packets = [*encoder.encode(frame), *encoder.encode(None)]
     except av.FFmpegError as err:
@@ -239,3 +239,20 @@ def _svt_is_quiet() -> Iterator[None]:
         finally:
             if before is None:
                 os.environ.pop("SVT_LOG", None)
+
+
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """Give the calling thread its scheduling back: SVT-AV1 makes it SCHED_FIFO 99 where it may, as for root.
+
+    So scheduled, a program keeps everything else from the core, the rest of its life.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # outside Linux
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)

@@ -109,6 +109,13 @@ def test_nothing_on_stderr_and_the_environment_as_it_was():
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux alone tells")
+def test_the_thread_is_scheduled_as_before():
+    before = os.sched_getscheduler(0)
+    encode_still(np.full((64, 64, 3), 90, np.uint8), 50, speed="realtime")
+    assert os.sched_getscheduler(0) == before
+
+
 @pytest.mark.parametrize(("width", "height"), [(130, 96), (128, 98), (64, 64), (256, 192)])
 def test_a_still_of_another_size_is_refused(still, width, height):
     with pytest.raises(LimitError, match="coded"):
