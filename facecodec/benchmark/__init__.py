@@ -1,4 +1,8 @@
 """Rate and quality of this codec and of what people would use instead, on the same frames, from real bytes.
 
-``quality`` measures a decoded clip, ``results`` keeps what a run found.
+Reading order. ``sequences`` makes clips ready (``pictures``: lossless files, planes, Lanczos); ``anchors`` codes
+them with conventional encoders (``ffmpeg`` runs those, ``bytestream`` strips what they write), ``own`` with this
+codec (in an ``own_process``). ``points`` makes one point of rate and ``quality`` and keeps it under the hash of
+what it depends on (``digests``), ``sweep`` makes all of them on ``workers``; ``results`` is what a run leaves,
+with the ``machine`` it was made on.
 """

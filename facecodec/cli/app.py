@@ -21,6 +21,7 @@ import typer
 from facecodec import __version__
 from facecodec.cli import options as opt
 from facecodec.cli import report, train
+from facecodec.cli.bench import bench
 from facecodec.cli.drive import drive
 from facecodec.cli.finetune import finetune
 from facecodec.cli.paths import OutputError, input_file, output_file, refuse_same, stats_file
@@ -241,6 +242,7 @@ def demo(
 
 app.command()(drive)
 app.command()(finetune)
+app.command()(bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

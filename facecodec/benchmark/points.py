@@ -1,0 +1,312 @@
+"""One clip, one codec, one setting: coded, decoded, measured, and kept under the hash of what it depends on.
+
+Two things are kept in the cache: streams with what they cost to make, and points. So a new measure needs no
+new encoding, and a run that was broken off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from facecodec.benchmark import anchors, own
+from facecodec.benchmark.digests import key_of
+from facecodec.benchmark.ffmpeg import ffmpeg_version, find_ffmpeg
+from facecodec.benchmark.pictures import scaled_size
+from facecodec.benchmark.quality import MEASURES, Judge, Networks, Quality, Sampling, U8Array, load_networks
+from facecodec.benchmark.results import Cost, LeftOut, RatePoint, from_plain, to_plain
+from facecodec.benchmark.sequences import Clip, describe
+from facecodec.errors import FacecodecError, MediaError
+from facecodec.media.atomic import atomic_path
+
+SCHEMA = 1
+"""Raised when points of an older program must not be taken."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one worker does at a time.
+
+    Attributes:
+        clip: what is coded.
+        codec: name of an anchor, or ``facecodec``, whose stream gives several curves.
+        curves: curves that are wanted of it.
+        scale: 1, 2 or 4.
+        setting: quantiser of an anchor, or a label of ``own.SETTINGS``.
+    """
+
+    clip: Clip
+    codec: str
+    curves: tuple[str, ...]
+    scale: int
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How points are measured.
+
+    Attributes:
+        cache: folder of streams and points.
+        sampling: which frames the networks see.
+        networks: fields of :class:`Networks` that there are weights for.
+        weights: folder of LPIPS weights; None for where they are installed.
+    """
+
+    cache: Path
+    sampling: Sampling
+    networks: tuple[str, ...]
+    weights: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A coded clip in the cache."""
+
+    packets: tuple[bytes, ...]
+    encode_s: float
+    peak_mib: float
+    stages_ms: tuple[tuple[str, float], ...]
+
+
+@lru_cache(maxsize=1)
+def _networks(names: tuple[str, ...], folder: Path | None) -> Networks:
+    return load_networks(names, folder)
+
+
+@lru_cache(maxsize=1)
+def _frames(clip: Clip) -> U8Array:
+    return clip.read()
+
+
+@lru_cache(maxsize=1)
+def _judge(clip: Clip, how: Measuring) -> Judge:
+    return Judge(_frames(clip), clip.read_track(), _networks(how.networks, how.weights), how.sampling)
+
+
+def anchor_version(anchor: anchors.Anchor) -> str:
+    """Encoder and FFmpeg of an anchor."""
+    return f"{anchor.encoder} in FFmpeg {ffmpeg_version(find_ffmpeg())}"
+
+
+def _stream_key(job: Job) -> str:
+    clip = job.clip
+    if job.codec == own.OWN:
+        return own.stream_key(clip.digest, job.setting, clip.size)
+    anchor = anchors.ANCHORS[job.codec]
+    width, height = scaled_size(clip.size, clip.size, job.scale)
+    command = anchor.command(int(job.setting), width, height, clip.fps)
+    return key_of("stream", clip.digest, *command, anchor_version(anchor))
+
+
+def point_key(job: Job, curve: str, how: Measuring) -> str:
+    """What a point depends on."""
+    shown = own.picture_key(curve) if job.codec == own.OWN else "decoded"
+    measured = (how.sampling, sorted(how.networks), MEASURES)
+    return key_of(SCHEMA, _stream_key(job), curve, shown, *measured)
+
+
+def cached_point(job: Job, curve: str, how: Measuring) -> RatePoint | None:
+    """A point of the cache; None where it is absent or damaged."""
+    try:
+        text = _point_path(job, curve, how).read_text(encoding="utf-8")
+        point = from_plain(RatePoint, json.loads(text))
+    except (OSError, ValueError):
+        return None
+    return replace(point, clip=job.clip.name)
+
+
+def _point_path(job: Job, curve: str, how: Measuring) -> Path:
+    return how.cache / "points" / f"{job.clip.name}-{curve}-{point_key(job, curve, how)}.json"
+
+
+def is_done(job: Job, how: Measuring) -> bool:
+    """Whether the cache holds every point of a job."""
+    return all(cached_point(job, curve, how) is not None for curve in job.curves)
+
+
+def run_job(job: Job, how: Measuring) -> tuple[list[RatePoint], list[LeftOut]]:
+    """Make the points of a job that the cache lacks.
+
+    Returns:
+        Its points, and what went wrong with the others. Nothing that has to do with the clip, the codec or
+        the files is raised.
+    """
+    points, left_out = [], []
+    for curve in job.curves:
+        try:
+            points.append(cached_point(job, curve, how) or _make_point(job, curve, how))
+        except (FacecodecError, OSError) as err:
+            name = f"{curve} {setting_label(job)}".strip()
+            left_out.append(LeftOut(job.clip.name, curve, f"{name}: {describe(err)}"))
+    return points, left_out
+
+
+def setting_label(job: Job) -> str:
+    """What a point's setting is called."""
+    if job.codec == own.OWN:
+        return job.setting
+    return f"{anchors.ANCHORS[job.codec].quantiser} {job.setting}"
+
+
+def _make_point(job: Job, curve: str, how: Measuring) -> RatePoint:
+    make = _own_point if job.codec == own.OWN else _anchor_point
+    point = make(job, curve, how)
+    path = _point_path(job, curve, how)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path, overwrite=True) as part:
+        part.write_text(json.dumps(to_plain(point)), encoding="utf-8")
+    return point
+
+
+def _measure(job: Job, decoded: U8Array, how: Measuring) -> Quality:
+    shape = _frames(job.clip).shape
+    if decoded.shape != shape:
+        raise MediaError(job.codec, f"showed {list(decoded.shape)} instead of {list(shape)}")
+    return _judge(job.clip, how).measure(decoded)
+
+
+def _rate(size: int, clip: Clip) -> float:
+    return size * 8 * float(clip.fps) / clip.frames / 1000
+
+
+def _fps(clip: Clip, seconds: float) -> float:
+    return clip.frames / seconds if seconds > 0 else float("nan")
+
+
+def _kept_stream(job: Job, how: Measuring, make: Callable[[], _Stream]) -> _Stream:
+    """A stream of the cache, made where it is not there or damaged."""
+    path = how.cache / "streams" / f"{job.clip.name}-{job.codec}-{_stream_key(job)}"
+    data, about = path.with_name(path.name + ".bin"), path.with_name(path.name + ".json")
+    try:
+        told = json.loads(about.read_text(encoding="utf-8"))
+        raw, at, packets = data.read_bytes(), 0, []
+        for size in told["sizes"]:
+            packets.append(raw[at : at + size])
+            at += size
+        if at == len(raw):
+            stages = tuple((name, ms) for name, ms in told["stages_ms"])
+            return _Stream(tuple(packets), told["encode_s"], told["peak_mib"], stages)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    made = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(data, overwrite=True) as part:
+        part.write_bytes(b"".join(made.packets))
+    entry = {name: value for name, value in asdict(made).items() if name != "packets"}
+    with atomic_path(about, overwrite=True) as part:
+        part.write_text(json.dumps({"sizes": [len(p) for p in made.packets], **entry}), encoding="utf-8")
+    return made
+
+
+def _anchor_point(job: Job, curve: str, how: Measuring) -> RatePoint:
+    clip, anchor = job.clip, anchors.ANCHORS[job.codec]
+    value = int(job.setting)
+
+    def code() -> _Stream:
+        made = anchors.encode(anchor, _frames(clip), clip.fps, value, job.scale)
+        return _Stream(made.packets, made.encode_s, made.peak_mib, ())
+
+    stream = _kept_stream(job, how, code)
+    decoded, took = anchors.decode(anchor, stream.packets, clip.size, clip.size, clip.frames)
+    width, height = scaled_size(clip.size, clip.size, job.scale)
+    command = anchor.command(value, width, height, clip.fps)
+    size = sum(len(packet) for packet in stream.packets)
+    return RatePoint(
+        clip=clip.name,
+        codec=curve,
+        scale=job.scale,
+        setting=setting_label(job),
+        size_bytes=size,
+        kbps=_rate(size, clip),
+        frames=clip.frames,
+        width=clip.size,
+        height=clip.size,
+        fps=float(clip.fps),
+        quality=_measure(job, decoded, how),
+        cost=Cost(_fps(clip, stream.encode_s), _fps(clip, took), stream.peak_mib),
+        command=" ".join(["ffmpeg", *command]),
+        version=anchor_version(anchor),
+        key=point_key(job, curve, how),
+        still_share=len(stream.packets[0]) / size if size else None,
+    )
+
+
+def _own_point(job: Job, curve: str, how: Measuring) -> RatePoint:
+    clip = job.clip
+    folder = how.cache / "streams"
+    folder.mkdir(parents=True, exist_ok=True)
+    coded = folder / f"{clip.name}-{job.codec}-{_stream_key(job)}.fcv"
+
+    def code() -> _Stream:
+        with atomic_path(coded, overwrite=True) as part:
+            cost = own.encode(clip.path, job.setting, clip.size, part)
+        return _Stream((coded.read_bytes(),), cost.cpu_s, cost.peak_mib, cost.stages_ms)
+
+    stream = _kept_stream(job, how, code)
+    if not coded.is_file():
+        coded.write_bytes(stream.packets[0])
+    decoded, cost = own.decode(coded, curve)
+    parts = own.still_bytes(coded) if curve == own.STILL else own.part_bytes(coded)
+    size = sum(asdict(parts).values())
+    return RatePoint(
+        clip=clip.name,
+        codec=curve,
+        scale=1,
+        setting=job.setting,
+        size_bytes=size,
+        kbps=_rate(size, clip),
+        frames=clip.frames,
+        width=clip.size,
+        height=clip.size,
+        fps=float(clip.fps),
+        quality=_measure(job, decoded, how),
+        cost=Cost(
+            encode_fps=_fps(clip, stream.encode_s),
+            decode_fps=_fps(clip, cost.cpu_s),
+            peak_mib=max(stream.peak_mib, cost.peak_mib),
+            stages_ms=stream.stages_ms + cost.stages_ms,
+        ),
+        command=own.command_line(job.setting, clip.size, curve),
+        version=own.version(curve),
+        key=point_key(job, curve, how),
+        parts=parts,
+        still_share=(parts.reference + parts.backdrop) / size if size else None,
+    )
+
+
+def plan(
+    clips: Sequence[Clip], codecs: Sequence[str], points: int | None = None, scales: Sequence[int] = (1, 2, 4)
+) -> list[Job]:
+    """Jobs of a sweep, clip by clip.
+
+    Args:
+        clips: what is coded.
+        codecs: curves, of ``own.CURVES`` and :data:`anchors.ANCHORS`.
+        points: settings of each curve and scale at most, spread over the sweep with its floor; None for all.
+        scales: resolutions of the anchors.
+    """
+    jobs = []
+    wanted = tuple(curve for curve in own.CURVES if curve in codecs)
+    for clip in clips:
+        if wanted:
+            labels = _spread(tuple(own.SETTINGS), points)
+            jobs += [Job(clip, own.OWN, wanted, 1, label) for label in labels]
+        for name in codecs:
+            for scale in scales if name in anchors.ANCHORS else ():
+                values = _spread(anchors.ANCHORS[name].values(scale), points)
+                jobs += [Job(clip, name, (name,), scale, str(value)) for value in values]
+    return jobs
+
+
+def _spread(values: tuple[_T, ...], count: int | None) -> tuple[_T, ...]:
+    if count is None or count >= len(values):
+        return values
+    last = len(values) - 1
+    return tuple(values[last - round(i * last / max(count - 1, 1))] for i in reversed(range(count)))

@@ -1,0 +1,204 @@
+"""A whole run: clips made ready, every point made or taken from the cache, results put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from facecodec.benchmark import anchors, own
+from facecodec.benchmark.machine import machine
+from facecodec.benchmark.points import Job, Measuring, is_done, plan, run_job, setting_label
+from facecodec.benchmark.quality import Sampling, available
+from facecodec.benchmark.results import LeftOut, RatePoint, Results
+from facecodec.benchmark.sequences import Clip, describe, prepare
+from facecodec.benchmark.sequences import Sequence as Listed
+from facecodec.benchmark.workers import InProcess, Workers
+from facecodec.errors import ConfigError, FacecodecError, MediaError
+
+CODECS = (*own.CURVES, "x264-ld", "x264", "x265-ld", "svt-av1", "libaom", "vvenc", "vp9")
+"""What is compared unless somebody chooses."""
+SCALES = anchors.SCALES
+KNOWN = (*own.CURVES, *anchors.ANCHORS)
+"""What can be chosen."""
+QUICK_CODECS = (*own.CURVES, "x264", "svt-av1", "vvenc")
+QUICK_CLIPS, QUICK_POINTS, QUICK_SCALES = 2, 4, (1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run measures.
+
+    Attributes:
+        name: of the set, for the report.
+        codecs: curves, of :data:`KNOWN`.
+        size: side of the square, 256 or 512.
+        points: settings of each curve and scale at most; None for all of the sweep.
+        scales: resolutions of the anchors.
+        sampling: which frames the networks see.
+        no_networks: measure without networks.
+        weights: folder of LPIPS weights; None for where they are installed.
+        cache: folder of clips, streams and points.
+    """
+
+    name: str
+    cache: Path
+    codecs: tuple[str, ...] = CODECS
+    size: int = 256
+    points: int | None = None
+    scales: tuple[int, ...] = SCALES
+    sampling: Sampling = Sampling(10, 50)  # noqa: RUF009
+    no_networks: bool = False
+    weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.codecs:
+            if name not in KNOWN:
+                raise ConfigError("codecs", name, ", ".join(KNOWN))
+        if not self.codecs:
+            raise ConfigError("codecs", (), "at least one")
+        if self.size not in (256, 512):
+            raise ConfigError("size", self.size, "256, 512")
+        if self.sampling.every < 1 or self.sampling.deep_every < 0:
+            raise ConfigError("sampling", self.sampling, "every nth frame, n 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a run has come.
+
+    Attributes:
+        phase: ``clips`` or ``points``.
+        done: clips or jobs that are done.
+        total: of how many.
+        label: what was done last.
+    """
+
+    phase: str
+    done: int
+    total: int
+    label: str
+
+
+OnStep = Callable[[Step], None]
+
+
+def run(
+    sequences: Sequence[Listed],
+    settings: Settings,
+    workers: Workers | None = None,
+    on_step: OnStep | None = None,
+) -> Results:
+    """Measure every codec on every clip.
+
+    Args:
+        sequences: the clips.
+        settings: what is measured.
+        workers: where; one after another here if None.
+        on_step: called after every clip and every job.
+
+    Returns:
+        Every point, and what was left out and why.
+
+    Raises:
+        MediaError: no clip is left, or the cache cannot be written.
+        TransportError: workers were lost; a further run goes on where this one stopped.
+    """
+    show = on_step or (lambda step: None)
+    workers = workers or InProcess()
+    try:
+        settings.cache.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise MediaError(settings.cache, f"cannot be written: {err.strerror}") from err
+    how, left_out = _measuring(settings)
+    codecs, absent = _usable(settings.codecs)
+    clips, lost = _prepare(sequences, settings, workers, show)
+    left_out += [*absent, *lost]
+    jobs = plan(clips, codecs, settings.points, settings.scales)
+    points, failed = _run_jobs(jobs, how, workers, show)
+    if not points:
+        reasons = [item.reason for item in (*left_out, *failed)]
+        raise MediaError(settings.name, "nothing could be measured: " + "; ".join(reasons or ["no clip"]))
+    return Results(
+        name=settings.name,
+        reference=own.OWN,
+        points=_sorted(points, [clip.name for clip in clips], settings.codecs),
+        left_out=(*left_out, *failed),
+        machine=machine(),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _measuring(settings: Settings) -> tuple[Measuring, list[LeftOut]]:
+    """How points are measured here, and which measures have no weights."""
+    there = available(settings.no_networks, settings.weights, settings.sampling.deep_every > 0)
+    names = tuple(sorted(name for name, reason in there.items() if not reason))
+    left_out = [LeftOut("", "", f"{name}: {reason}") for name, reason in there.items() if reason]
+    return Measuring(settings.cache.resolve(), settings.sampling, names, settings.weights), left_out
+
+
+def _usable(codecs: Sequence[str]) -> tuple[list[str], list[LeftOut]]:
+    usable, left_out = [], []
+    for name in codecs:
+        try:
+            if name in anchors.ANCHORS:
+                anchors.check_anchor(anchors.ANCHORS[name])
+            else:
+                own.generator_name(name)
+            usable.append(name)
+        except FacecodecError as err:
+            left_out.append(LeftOut("", name, describe(err)))
+    return usable, left_out
+
+
+def _try_prepare(sequence: Listed, size: int, cache: Path) -> Clip | LeftOut:
+    try:
+        return prepare(sequence, size, cache)
+    except (FacecodecError, OSError) as err:
+        return LeftOut(sequence.name, "", describe(err))
+
+
+def _prepare(
+    sequences: Sequence[Listed], settings: Settings, workers: Workers, show: OnStep
+) -> tuple[list[Clip], list[LeftOut]]:
+    found: dict[str, Clip] = {}
+    lost = []
+    work = partial(_try_prepare, size=settings.size, cache=settings.cache.resolve())
+    for done, (sequence, made) in enumerate(workers.map(work, sequences), 1):
+        if isinstance(made, Clip):
+            found[sequence.name] = made
+        else:
+            lost.append(made)
+        show(Step("clips", done, len(sequences), sequence.name))
+    return [found[s.name] for s in sequences if s.name in found], lost
+
+
+def _run_jobs(
+    jobs: list[Job], how: Measuring, workers: Workers, show: OnStep
+) -> tuple[list[RatePoint], list[LeftOut]]:
+    points: list[RatePoint] = []
+    failed: list[LeftOut] = []
+    kept = [job for job in jobs if is_done(job, how)]
+    for done, job in enumerate(kept, 1):
+        points += run_job(job, how)[0]
+        show(Step("points", done, len(jobs), f"{_label(job)} (cache)"))
+    work = partial(run_job, how=how)
+    missing = [job for job in jobs if job not in set(kept)]
+    for done, (job, (made, lost)) in enumerate(workers.map(work, missing), len(kept) + 1):
+        points, failed = points + made, failed + lost
+        show(Step("points", done, len(jobs), _label(job)))
+    return points, failed
+
+
+def _label(job: Job) -> str:
+    scale = f" 1/{job.scale}" if job.scale > 1 else ""
+    return f"{job.clip.name} {job.codec}{scale} {setting_label(job)}"
+
+
+def _sorted(points: list[RatePoint], clips: list[str], codecs: Sequence[str]) -> tuple[RatePoint, ...]:
+    def place(point: RatePoint) -> tuple[int, int, int, float]:
+        return clips.index(point.clip), codecs.index(point.codec), point.scale, point.kbps
+
+    return tuple(sorted(points, key=place))
