@@ -197,7 +197,7 @@ def _refusal(anchor: Curve, test: Curve, overlap: float) -> str:
     if overlap == 0:
         return "the anchor's best point is worse than the tested codec's worst"
     if overlap < MIN_OVERLAP:
-        return f"the anchor reaches {100 * overlap:.0f} % of the tested codec's range of quality"
+        return "the anchor reaches less than half of the tested codec's range of quality"
     return ""
 
 

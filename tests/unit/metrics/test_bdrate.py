@@ -69,7 +69,7 @@ def test_less_than_half_of_the_range_is_refused_with_the_overlap() -> None:
     assert found.akima is None
     assert found.pchip is None
     assert found.overlap == pytest.approx(0.4)
-    assert "40 %" in found.reason
+    assert "less than half" in found.reason
     assert "overlap 40 %" in str(found)
 
 

@@ -1,0 +1,140 @@
+"""The reference codec against every anchor in every measure: BD-rates over clips, or why there are none."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from facecodec.benchmark.curves import clips_of, codecs_of, curve_of
+from facecodec.benchmark.measures import SHOWN, Measure
+from facecodec.benchmark.results import RatePoint, Results
+from facecodec.metrics.bdrate import BdRate, bd_rate, bootstrap_interval
+
+Verdict = Literal["win", "floor", "open", "loss", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One anchor in one measure, over the clips.
+
+    Attributes:
+        anchor: name of the curve.
+        measure: which.
+        clips: on how many clips both were measured.
+        used: on how many of them there is a BD-rate; it is given where that is at least half of them.
+        akima: BD-rate in per cent: the geometric mean of the clips' ratios of rates. Negative: the reference
+            codec takes fewer bits. None where it is refused.
+        interval: 95 %, bootstrap over the clips; None for a single clip.
+        pchip: the same mean by PCHIP.
+        overlap: mean over the clips; see :class:`facecodec.metrics.bdrate.BdRate`.
+        reason: why there is no BD-rate; the commonest one of the clips.
+        factor: where it is refused: how many times the bits the anchor's cheapest point of equal or better
+            quality costs, geometric mean over the clips that have one.
+        factor_interval: 95 %, bootstrap over the clips.
+        unmatched: on how many clips the anchor is nowhere as good as the reference codec's worst point.
+    """
+
+    anchor: str
+    measure: Measure
+    clips: int
+    used: int
+    akima: float | None
+    interval: tuple[float, float] | None
+    pchip: float | None
+    overlap: float
+    reason: str
+    factor: float | None
+    factor_interval: tuple[float, float] | None
+    unmatched: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the reference codec wins: the whole interval has to lie on one side, else it is ``open``.
+
+        With a single clip its own figure decides. Without a BD-rate: ``win`` where the anchor is nowhere as
+        good on more than half of the clips; ``floor`` where its cheapest point of equal or better quality
+        costs more bits, so that only the reference codec goes so low; ``loss`` where that point costs fewer.
+        """
+        if self.akima is not None:
+            return _side(self.interval or (self.akima, self.akima), 0.0)
+        if self.clips and self.unmatched > self.clips / 2:
+            return "win"
+        if self.factor is None or self.clips - self.unmatched < self.clips / 2:
+            return "unknown"
+        low, high = self.factor_interval or (self.factor, self.factor)
+        side = _side((-high, -low), -1.0)
+        return "floor" if side == "win" else side
+
+
+def _side(interval: tuple[float, float], border: float) -> Verdict:
+    """Win below the border, loss above it."""
+    if interval[1] < border:
+        return "win"
+    return "loss" if interval[0] > border else "open"
+
+
+def compare(results: Results, measures: Sequence[Measure] = SHOWN) -> tuple[Comparison, ...]:
+    """Every anchor of a run in every measure, anchors first.
+
+    Measures that no clip has for both codecs are left out.
+    """
+    by_curve: dict[tuple[str, str], list[RatePoint]] = {}
+    for point in results.points:
+        by_curve.setdefault((point.codec, point.clip), []).append(point)
+    out = []
+    for anchor in codecs_of(results):
+        if anchor == results.reference:
+            continue
+        for measure in measures:
+            found = []
+            for clip in clips_of(results):
+                one = curve_of(by_curve.get((anchor, clip), []), measure)
+                two = curve_of(by_curve.get((results.reference, clip), []), measure)
+                if one.measured and two.measured:
+                    found.append(bd_rate(one, two))
+            if found:
+                out.append(_over_clips(anchor, measure, found))
+    return tuple(out)
+
+
+def _over_clips(anchor: str, measure: Measure, found: Sequence[BdRate]) -> Comparison:
+    akima, interval, pchip = None, None, None
+    used = [(bd.akima, bd.pchip) for bd in found if bd.akima is not None and bd.pchip is not None]
+    refused = 2 * len(used) < len(found)
+    if not refused:
+        akima, interval = _percent([a for a, _ in used])
+        pchip, _ = _percent([p for _, p in used])
+    factors = [math.log(bd.cheapest) for bd in found if bd.cheapest is not None]
+    factor, factor_interval = _factor(factors) if refused and factors else (None, None)
+    reasons = Counter(bd.reason for bd in found if bd.reason)
+    return Comparison(
+        anchor=anchor,
+        measure=measure,
+        clips=len(found),
+        used=len(used),
+        akima=akima,
+        interval=interval,
+        pchip=pchip,
+        overlap=math.fsum(bd.overlap for bd in found) / len(found),
+        reason=reasons.most_common(1)[0][0] if refused else "",
+        factor=factor,
+        factor_interval=factor_interval,
+        unmatched=sum(bd.cheapest is None for bd in found),
+    )
+
+
+def _percent(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """Mean of ratios given in per cent of change, and its interval."""
+    factor, interval = _factor([math.log(max(1 + v / 100, 1e-9)) for v in values])
+    shown = None if interval is None else (100 * (interval[0] - 1), 100 * (interval[1] - 1))
+    return 100 * (factor - 1), shown
+
+
+def _factor(logarithms: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """Geometric mean, and its interval."""
+    ends = bootstrap_interval(logarithms)
+    mean = math.exp(math.fsum(logarithms) / len(logarithms))
+    return mean, None if ends is None else (math.exp(ends[0]), math.exp(ends[1]))

@@ -1,0 +1,158 @@
+"""Hulls over resolutions, means over clips, and comparisons over clips."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facecodec.benchmark.compare import compare
+from facecodec.benchmark.curves import codecs_of, curve_of, mean_curve, mean_points, upper_hull
+from facecodec.benchmark.measures import SHOWN, measure_of
+from facecodec.benchmark.quality import MEASURES
+from facecodec.benchmark.results import Results
+from facecodec.benchmark.wording import by_group, headline, missing_reference, statements
+from tests.benchmark.synthetic import make_results
+
+pytest.importorskip("bjontegaard")
+
+LPIPS, PSNR = measure_of("lpips"), measure_of("psnr")
+
+
+def test_a_hull_by_hand() -> None:
+    # (4, 6) is cheaper and better than (5, 5). (2, 2.4) lies under the line from (1, 2) to (4, 6), which is
+    # at 3.33 there; (8, 7.5) lies over the one from (4, 6) to (16, 8).
+    rates, quality = (1.0, 2.0, 4.0, 5.0, 8.0, 16.0), (2.0, 2.4, 6.0, 5.0, 7.5, 8.0)
+    hull = upper_hull(rates, quality)
+    assert hull.kbps == (1.0, 4.0, 8.0, 16.0)
+    assert hull.quality == (2.0, 6.0, 7.5, 8.0)
+    assert hull.measured == 6
+    down = upper_hull(rates, [-q for q in quality], lower_is_better=True)
+    assert down == hull
+
+
+def test_the_rate_is_linear_in_the_hull() -> None:
+    # Quality that grows with the logarithm of the rate is strictly concave over the rate: every point stays.
+    # Over the logarithm all of them lie on one line, and noise would throw half of them out.
+    rates = 2.0 ** np.arange(6)
+    noisy = np.log2(rates) + np.array([0.0, -0.02, 0.02, -0.02, 0.02, 0.0])
+    assert upper_hull(rates, noisy).kbps == tuple(rates)
+
+
+def test_a_hull_over_resolutions_takes_the_best_of_each() -> None:
+    results = make_results(1)
+    own = [p for p in results.points if p.codec == "x264"]
+    for measure in (PSNR, LPIPS):
+        curve = curve_of(own, measure)
+        scales = [next(p.scale for p in own if p.kbps == k) for k in curve.kbps]
+        assert scales[0] == 4
+        assert scales[-1] == 1
+        sign = 1 if measure.higher_is_better else -1
+        for point in own:  # nothing lies above it
+            value = sign * measure.of(point.quality)
+            assert value <= np.interp(point.kbps, curve.kbps, curve.quality) + 1e-12
+
+
+def test_means_are_over_settings_that_all_clips_have() -> None:
+    results = make_results(2)
+    first = next(p for p in results.points if p.codec == "x264" and p.scale == 1)
+    rest = tuple(p for p in results.points if p is not first)
+    points = mean_points(replace(results, points=rest), (PSNR, LPIPS))
+
+    there = {(p.codec, p.scale, p.setting) for p in points}
+    assert ("x264", 1, first.setting) not in there
+    assert ("x264", 2, first.setting) in there
+    ours = next(p for p in points if p.setting == "quality 60")
+    both = [p for p in results.points if p.setting == "quality 60"]
+    assert ours.kbps == pytest.approx((both[0].kbps + both[1].kbps) / 2)
+    assert ours.values[0] == pytest.approx((both[0].quality.psnr + both[1].quality.psnr) / 2)
+    curve = mean_curve([p for p in points if p.codec == "facecodec"], PSNR, (PSNR, LPIPS))
+    assert curve.measured == 5
+
+
+def test_a_clip_without_a_measure_takes_it_from_the_mean() -> None:
+    results = make_results(2)
+    first = results.points[0]
+    lost = replace(first, quality=replace(first.quality, lpips=None))
+    points = mean_points(replace(results, points=(lost, *results.points[1:])), (PSNR, LPIPS))
+    found = next(p for p in points if (p.codec, p.scale, p.setting) == (first.codec, 1, first.setting))
+    assert math.isnan(found.values[1])
+    assert math.isfinite(found.values[0])
+
+
+def test_every_shown_measure_is_a_field_of_quality_and_no_other_is_forgotten() -> None:
+    assert {m.field for m in SHOWN} == set(MEASURES) - {"faces"}
+
+
+@pytest.fixture(scope="module")
+def run() -> Results:
+    return make_results(3)
+
+
+def test_what_codecs_are_compared_in(run: Results) -> None:
+    found = {(c.anchor, c.measure.field): c for c in compare(run)}
+    assert len(found) == 5 * len(SHOWN)
+    good = found["x264-ld", "lpips"]
+    assert good.akima is not None
+    assert good.akima < -50
+    assert good.interval is not None
+    assert good.interval[0] < good.akima < good.interval[1] < 0
+    assert (good.verdict, good.used, good.clips) == ("win", 3, 3)
+    assert found["vvenc", "psnr"].verdict == "loss"
+
+
+def test_the_mean_over_clips_is_that_of_the_logarithms(run: Results) -> None:
+    singles = []
+    for clip in ("clip_0", "clip_1", "clip_2"):
+        one = replace(run, points=tuple(p for p in run.points if p.clip == clip))
+        (found,) = [c for c in compare(one, (LPIPS,)) if c.anchor == "svt-av1"]
+        assert found.interval is None
+        assert found.akima is not None
+        assert found.verdict == "win"
+        singles.append(math.log(1 + found.akima / 100))
+    (all_three,) = [c for c in compare(run, (LPIPS,)) if c.anchor == "svt-av1"]
+    assert all_three.akima == pytest.approx(100 * (math.exp(np.mean(singles)) - 1))
+
+
+def test_refused_comparisons_say_how_many_times_the_bits(run: Results) -> None:
+    # The anchor starts where facecodec ends: its floor is better than facecodec's best.
+    floor = [p for p in run.points if p.codec == "svt-av1" and p.scale == 1]
+    ours = [p for p in run.points if p.codec == "facecodec"]
+    better = [replace(p, quality=replace(p.quality, psnr=p.quality.psnr + 10)) for p in floor]
+    (found,) = compare(replace(run, points=(*better, *ours)), (PSNR,))
+    assert found.akima is None
+    assert found.verdict == "loss"  # and its floor is cheaper than facecodec's best point
+    cheap = [replace(p, kbps=3 * p.kbps) for p in better]
+    (found,) = compare(replace(run, points=(*cheap, *ours)), (PSNR,))
+    assert found.verdict == "floor"
+    first, last = (min(cheap, key=lambda p: p.kbps), max(ours, key=lambda p: p.kbps))
+    assert first.clip == "clip_0"
+    expected = 3 * 9.5 / (4.4 * 1.22**4)  # both grow alike from clip to clip
+    assert found.factor == pytest.approx(expected)
+    assert last.kbps > 0
+    worse = [replace(p, quality=replace(p.quality, psnr=p.quality.psnr - 40)) for p in floor]
+    (found,) = compare(replace(run, points=(*worse, *ours)), (PSNR,))
+    assert (found.verdict, found.unmatched, found.factor) == ("win", 3, None)
+
+
+def test_words_follow_the_data(run: Results) -> None:
+    found = compare(run)
+    said = headline(run, found)
+    wins, losses = (sum(c.verdict == v for c in found) for v in ("win", "loss"))
+    assert f"fewer bits for equal quality in {wins} of {len(found)} comparisons, more in {losses}" in said
+    assert any(line.startswith("Fidelity: 25 lost of 25") for line in by_group(found))
+    (x264,) = [s for s in statements(found) if s.anchor == "x264"]
+    assert "LPIPS \u2212" in x264.wins
+    assert "PSNR +" in x264.losses
+
+
+def test_runs_without_reference_or_anchors_say_so(run: Results) -> None:
+    anchors = replace(run, points=tuple(p for p in run.points if p.codec != "facecodec"))
+    assert compare(anchors) == ()
+    assert "No point of facecodec" in missing_reference(anchors)
+    alone = replace(run, points=tuple(p for p in run.points if p.codec == "facecodec"))
+    assert codecs_of(alone) == ("facecodec",)
+    assert "No anchor" in missing_reference(alone)
+    assert missing_reference(run) == ""
