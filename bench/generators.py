@@ -26,10 +26,11 @@ from clips import Clip, add_clip_arguments, read_manifest
 from evaluate import add_arguments, sampling
 from report import facts, write_json
 from rich.console import Console
-from streams import METRIC_MODULES, coded_stream, import_digest, key_of
+from streams import coded_stream
 from variants import BASELINE, ClipBench, Settings, choose_variants
 
 from facecodec import EncoderConfig, FacecodecError, api
+from facecodec.benchmark.digests import METRIC_MODULES, import_digest, key_of
 
 SCHEMA = 2
 
@@ -170,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
         "frames": args.frames,
         "config": repr(config),
         "sampling": asdict(args.sampling),
-        "added_pictures": "as they are" if args.uncoded else f"coded at quality {config.ref_quality}",
+        "added_pictures": "as they are" if args.uncoded else f"coded at quality {config.rate.ref_quality}",
     }
     result = {"facts": facts(), "settings": settings, "variants": columns, "clips": results}
     write_json(args.out, {**result, "verdicts": verdicts(there, names, BASELINE)})

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from clips import CodedClip, load_coded
-from streams import LEARNED_MODULES, TUNING_MODULES, WARP_MODULES, import_digest, key_of
 from synthesis import ExtraDecoder, Extras
 
 from facecodec import DecoderConfig, EncoderConfig, SpeedConfig, api
+from facecodec.benchmark.digests import LEARNED_MODULES, TUNING_MODULES, WARP_MODULES, import_digest, key_of
 from facecodec.benchmark.quality import Judge, Networks, Quality, Sampling, available, load_networks
 from facecodec.benchmark.tracking import track_clip
 from facecodec.errors import WeightsError
@@ -106,7 +106,7 @@ def choose_variants(
         for patched in (False, True) if patches else (False,):
             for count in references:
                 added = count > 1 or patched
-                extras = Extras(count, patched, EncoderConfig().ref_quality if added and coded else None)
+                extras = Extras(count, patched, EncoderConfig().rate.ref_quality if added and coded else None)
                 name = variant.name + (f", K = {count}" if count > 1 else "") + ", patches" * patched
                 found.append(Variant(name, variant.generator, variant.weights, extras))
     if finetune:

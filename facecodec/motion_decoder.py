@@ -21,7 +21,7 @@ from facecodec.motion.predict import reconstruct
 from facecodec.motion.quantise import dequantise, rescale
 from facecodec.motion.scene import amplitudes_to_scene, scene_prior
 from facecodec.motion.shape import levels_to_mesh, load_shape_model
-from facecodec.refpic.buffer import SLOTS, Reference, ReferenceBuffer
+from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still
 from facecodec.refpic.palette import Palette, PaletteEntry, Rect, cut_mosaic, mosaic_layout
 from facecodec.types import CropTransform, F32Array, F64Array
@@ -69,7 +69,6 @@ class MotionDecoder:
         self._history = np.zeros((2, self.layout.count), np.int32)
         self._last_pts: int | None = None
         self._last_qp = 0
-        self._last_slot = -1
 
     def forget(self) -> None:
         """Drop the state of prediction: the next group shown is one with ``reset``."""
@@ -87,14 +86,13 @@ class MotionDecoder:
         self._history, self._last_qp, self._last_pts = state.history, state.qp, state.pts
 
     def lose_reference(self) -> None:
-        """Say that a reference unit was lost: the slot behind the last one filled holds an old picture."""
-        self._last_slot = (self._last_slot + 1) % SLOTS
-        self.buffer.drop(self._last_slot)
-        self.palettes.pop(self._last_slot, None)
+        """Say that a reference unit was lost: the slot that was next holds an old picture."""
+        slot = self.buffer.next_slot()
+        self.buffer.drop(slot)
+        self.palettes.pop(slot, None)
 
     def take_reference(self, unit: ReferenceUnit) -> Reference:
         """Decode a reference picture into its slot. Raises BitstreamError; the slot is then empty."""
-        self._last_slot = unit.ref_id
         self.buffer.drop(unit.ref_id)
         self.palettes.pop(unit.ref_id, None)
         size = self.header.coded_size
@@ -150,6 +148,7 @@ class MotionDecoder:
         Raises:
             BitstreamError: the unit's bytes are damaged.
         """
+        self.buffer.name(unit.ref_id)
         if not unit.reset and self._last_pts is None:
             return None
         try:

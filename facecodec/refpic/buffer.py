@@ -30,28 +30,37 @@ class Reference:
 
 
 class ReferenceBuffer:
-    """Slots 0 to 7; a new picture in a slot replaces the old one."""
+    """Slots 0 to 7; a new picture in a slot replaces the old one.
+
+    The rule of eviction: a new picture goes where nothing has been yet, slot 0 first, else where the picture
+    is that was named longest ago. Both ends keep this order, so the decoder knows the place of a lost one.
+    """
 
     def __init__(self) -> None:
         self._slots: dict[int, Reference] = {}
-        self._next = 0
+        self._order = list(range(SLOTS))
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def next_slot(self) -> int:
-        """Slot for the encoder's next reference picture: the oldest one."""
-        slot = self._next
-        self._next = (slot + 1) % SLOTS
-        return slot
+        """Slot for the encoder's next reference picture."""
+        return self._order[0]
 
     def put(self, reference: Reference) -> None:
         """Store a picture in its slot."""
         self._slots[reference.ref_id] = reference
+        self.name(reference.ref_id)
+
+    def name(self, ref_id: int) -> None:
+        """Note that the slot's picture came, or that motion names it."""
+        self._order.remove(ref_id)
+        self._order.append(ref_id)
 
     def drop(self, ref_id: int) -> None:
         """Empty a slot: what was meant for it is lost."""
         self._slots.pop(ref_id, None)
+        self.name(ref_id)
 
     def get(self, ref_id: int) -> Reference:
         """Return the picture of a slot.
