@@ -47,8 +47,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, help="result file, .json; .md is written beside it"
     )
-    parser.add_argument("--qp", type=int, default=EncoderConfig().qp)
-    parser.add_argument("--ref-quality", type=int, default=EncoderConfig().ref_quality)
+    parser.add_argument("--qp", type=int, default=EncoderConfig().rate.qp)
+    parser.add_argument("--ref-quality", type=int, default=EncoderConfig().rate.ref_quality)
     parser.add_argument("--size", type=int, default=EncoderConfig().size)
     parser.add_argument("--lookahead", type=int, default=EncoderConfig().lookahead)
     parser.add_argument("--scene-points", default=EncoderConfig().scene_points)

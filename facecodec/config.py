@@ -16,6 +16,11 @@ Preset = Literal["realtime", "balanced", "best"]
 QP_MIN, QP_MAX = 0, 51
 QP_DEFAULT = 18
 """Default motion QP, chosen on validation clips; bench/results/motion_rd.json has the test clips."""
+QUALITY_DEFAULT = 55
+_QUALITY_PER_QP = 5
+"""Steps of the lever that move QP by one: motion and reference pictures then pay alike for a byte."""
+_QUALITY_PER_OCTAVE = 14.0
+"""Steps of the lever that halve what a byte has to gain."""
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
@@ -29,20 +34,42 @@ def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None
 
 
 @dataclass(frozen=True, slots=True)
+class RatePoint:
+    """What the lever ``quality`` sets together.
+
+    Attributes:
+        qp: quantisation parameter of motion.
+        ref_quality: quality of reference pictures; patches and backdrops follow it.
+        price: what a byte of palettes and of more reference pictures has to gain, 1 at the default: the
+            encoder stops where none gains as much.
+    """
+
+    qp: int
+    ref_quality: int
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderConfig:
     """What changes the bytes.
 
     Attributes:
+        quality: the lever of rate, 0 to 100: sets ``qp``, ``ref_quality`` and what more reference pictures
+            and palette entries have to gain for a byte.
         size: largest coded size of the crop in pixels, 256 or 512. A smaller source is not enlarged.
         view: ``frame`` codes a backdrop so that the decoder can show the whole picture; ``crop``
             codes the face's surroundings alone.
-        qp: quantisation parameter of motion, 0 (finest) to 51; 6 more doubles every step.
-        ref_quality: quality of reference pictures, 0 to 100.
+        qp: quantisation parameter of motion, 0 (finest) to 51; 6 more doubles every step. None: from
+            ``quality``.
+        ref_quality: quality of reference pictures, 0 to 100. None: from ``quality``.
         scene_points: ``auto`` codes the motion of hair, shoulders and background too.
         palette: ``auto`` sends eyes and mouths that the reference picture does not show, where they pay;
             needs ``lookahead``.
         intra_period: frames between reference pictures at most; 0 leaves it to the encoder.
         lookahead: frames the encoder may look ahead; 0 gives packets that a call can use at once.
+        picture_bps: bits a second that reference pictures of a call take: no picture follows before the one
+            before it is through at that rate, and motion does not name it earlier, except behind a cut.
+            Only without ``lookahead``, and where the receiver acknowledges none.
         tracker: ``mesh`` (FaceLandmarker) or ``face-alignment``.
         preset: how much work the encoder does. ``best`` decodes every frame and measures how good it is,
             ``balanced`` some of them; ``realtime`` only foretells it, sends no palette and codes stills fast.
@@ -53,12 +80,14 @@ class EncoderConfig:
 
     size: Literal[256, 512] = 256
     view: Literal["frame", "crop"] = "frame"
-    qp: int = QP_DEFAULT
-    ref_quality: int = 55
+    quality: int = QUALITY_DEFAULT
+    qp: int | None = None
+    ref_quality: int | None = None
     scene_points: Literal["auto", "off"] = "auto"
     palette: Literal["auto", "off"] = "auto"
     intra_period: int = 0
     lookahead: int = 48
+    picture_bps: int = 16000
     tracker: Literal["mesh", "face-alignment"] = "mesh"
     preset: Preset = "balanced"
     audio_bps: int = 16000
@@ -67,18 +96,30 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         _check_choice("size", self.size, (256, 512))
         _check_choice("view", self.view, ("frame", "crop"))
-        _check_range("qp", self.qp, QP_MIN, QP_MAX)
-        _check_range("ref_quality", self.ref_quality, 0, 100)
+        _check_range("quality", self.quality, 0, 100)
+        if self.qp is not None:
+            _check_range("qp", self.qp, QP_MIN, QP_MAX)
+        if self.ref_quality is not None:
+            _check_range("ref_quality", self.ref_quality, 0, 100)
         _check_choice("scene_points", self.scene_points, ("auto", "off"))
         _check_choice("palette", self.palette, ("auto", "off"))
         _check_range("intra_period", self.intra_period, 0, 1_000_000)
         _check_range("lookahead", self.lookahead, 0, 256)
+        _check_range("picture_bps", self.picture_bps, 1000, 100_000_000)
         _check_choice("tracker", self.tracker, ("mesh", "face-alignment"))
         _check_choice("preset", self.preset, ("realtime", "balanced", "best"))
         if self.audio_bps != 0:
             _check_range("audio_bps", self.audio_bps, 6000, 256000)
         if self.model_id is not None and not (isinstance(self.model_id, bytes) and len(self.model_id) == 8):
             raise ConfigError("model_id", self.model_id, "8 bytes, or None")
+
+    @property
+    def rate(self) -> RatePoint:
+        """What the lever sets, with ``qp`` and ``ref_quality`` instead where they are given."""
+        below = QUALITY_DEFAULT - self.quality
+        qp = round(QP_DEFAULT + below / _QUALITY_PER_QP) if self.qp is None else self.qp
+        still = self.quality if self.ref_quality is None else self.ref_quality
+        return RatePoint(qp, still, 2.0 ** (below / _QUALITY_PER_OCTAVE))
 
 
 @dataclass(frozen=True, slots=True)

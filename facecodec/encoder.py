@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from facecodec.analysis.references import Candidate
 from facecodec.analysis.window import Tracked, TrackWindow
 from facecodec.bitstream import AudioCodec, StreamHeader, Unit, View, pack_unit
 from facecodec.config import EncoderConfig, SpeedConfig
@@ -25,6 +26,7 @@ from facecodec.monitor import FrameStats, GroupCost, NoMonitor, QualityMonitor
 from facecodec.motion.face import load_face_model
 from facecodec.motion.scene import scene_grid
 from facecodec.motion_encoder import MotionEncoder
+from facecodec.palette_encoder import PaletteEncoder
 from facecodec.reference_encoder import ReferenceEncoder, covers
 from facecodec.track.crop import crop_picture
 from facecodec.track.tracker import make_tracker
@@ -53,7 +55,7 @@ class Encoder:
         motion: codes groups; a call tells it what to predict from, and the quantisation parameter.
         may_send_reference: whether a new reference picture may be sent that was not asked for; a call
             puts it off while it would cost too much.
-        timings: seconds of each call of each stage (track, still, palette, motion, scene, code,
+        timings: seconds of each call of each stage (track, plan, still, palette, motion, scene, code,
             quality).
         header: the stream header, once it is known.
     """
@@ -85,10 +87,12 @@ class Encoder:
         )
         self._keypoint_set = tracker.keypoint_set
         self._window = TrackWindow(tracker, self.config.lookahead == 0, self.timings)
-        grid = scene_grid(self.config.qp) if self.config.scene_points == "auto" else 0
+        rate = self.config.rate
+        grid = scene_grid(rate.qp) if self.config.scene_points == "auto" else 0
         reach = self.group + self.config.lookahead
-        self.motion = MotionEncoder(model.basis.shape[0], grid, self.config.qp)
+        self.motion = MotionEncoder(model.basis.shape[0], grid, rate.qp)
         self._references = ReferenceEncoder(self.config, self._window, reach, grid, acknowledged=acknowledged)
+        self._palettes = PaletteEncoder(self.config, self._window, reach)
         self._acknowledged, self._keyframe_asked = acknowledged, False
         self.may_send_reference = True
         if acknowledged:
@@ -157,6 +161,7 @@ class Encoder:
             NoFaceError: no frame held a face.
         """
         packets = []
+        self._references.is_ending = True
         while len(self._window):
             packets += self._advance(self.group)
         self._window.close()
@@ -194,26 +199,48 @@ class Encoder:
 
     def _choose_reference(self, items: list[Tracked], points: F32Array) -> list[Packet]:
         """Keep the reference picture, take one from the buffer, or send another."""
-        seen, waits = any(item.landmarks is not None for item in items), self._references.pending is not None
-        asked = self._keyframe_asked and seen
-        if not asked and (waits or self._references.still_serves(items, points)):
-            return []
-        if not self._acknowledged:
-            self.motion.start()
-        if not asked and self._references.take_from_buffer(items, points):
-            self.motion.start()
-            return []
-        if not asked and self._references.active is not None and not self.may_send_reference:
-            return []
+        references = self._references
+        asked = self._keyframe_asked and any(item.landmarks is not None for item in items)
+        if not asked:
+            if references.is_busy(items[0]):
+                return []
+            if references.take_arrived(items[0]):
+                self.motion.start()
+                return []
+            if references.still_serves(items, points):
+                return self._improve_references(items, points)
+            if references.take_from_buffer(items, points):
+                self.motion.start()
+                return []
+            if references.active is not None and not self.may_send_reference:
+                return []
         self._keyframe_asked = False
-        candidate = self._references.candidate(self.header.coded_size if self.header else None)
+        candidate = references.candidate(self.header.coded_size if self.header else None)
         packets = [] if self.header is not None else [self._start_stream(items, candidate.crop)]
-        assert self.header is not None  # noqa: S101  set just before
+        return packets + self._send_reference(candidate, asked or not references.is_paced(items[0]))
+
+    def _improve_references(self, items: list[Tracked], points: F32Array) -> list[Packet]:
+        """Send another reference picture where one pays, and use the one that serves best."""
+        with self._timed("plan"):
+            candidate = self._references.plan(items, points) if self.may_send_reference else None
+        packets = [] if candidate is None else self._send_reference(candidate, at_once=False)
+        with self._timed("plan"):
+            changed = self._references.take_best(items, points)
+        if changed:
+            self.motion.start()
+        return packets
+
+    def _send_reference(self, candidate: Candidate, at_once: bool) -> list[Packet]:
+        """Code a reference picture, and the backdrop beside it."""
+        assert self.header is not None  # noqa: S101  set with the first
+        before = self._references.active
         with self._timed("still"):
-            unit, backdrop = self._references.code(candidate, self.header)
+            unit, backdrop = self._references.code(candidate, self.header, at_once)
+        if self._references.active is not before:
+            self.motion.start()
         self._monitor.take_reference(unit, candidate.frame, candidate.points)
         stills = (unit,) if backdrop is None else (unit, backdrop)
-        return packets + [_packet(still, candidate.frame.pts) for still in stills]
+        return [_packet(still, candidate.frame.pts) for still in stills]
 
     def _start_stream(self, items: list[Tracked], crop: CropTransform) -> Packet:
         height, width = self._shape[:2] if self._shape else (0, 0)
@@ -252,11 +279,12 @@ class Encoder:
 
     def _code_palette(self, items: list[Tracked]) -> list[Packet]:
         """Send palette entries that pay in what lies ahead."""
-        assert self.header is not None  # noqa: S101  set with the first reference picture
-        if not self._references.palette_is_due(len(items)):
+        header, active = self.header, self._references.active
+        assert header is not None and active is not None  # noqa: S101, PT018  sent just before
+        if not self._palettes.is_due(active.reference, active.motion, len(items)):
             return []
         with self._timed("palette"):
-            unit = self._references.code_palette(self.header, len(items))
+            unit = self._palettes.code(header, len(items))
         if unit is None:
             return []
         self._monitor.take_palette(unit)
@@ -274,10 +302,10 @@ class Encoder:
 
     def _code_group(self, items: list[Tracked], points: F32Array, valid: np.ndarray) -> Packet:
         """Fit, quantise and code the motion of a group."""
-        active, times = self._references.active, [item.frame.pts for item in items]
-        assert active is not None  # noqa: S101  chosen just before
-        assert self.header is not None  # noqa: S101  likewise
-        crop, reset = active.reference.crop, self.motion.resets(self.header, times[0])
+        header, active = self.header, self._references.active
+        assert header is not None and active is not None  # noqa: S101, PT018  sent just before
+        times = [item.frame.pts for item in items]
+        crop, reset = active.reference.crop, self.motion.resets(header, times[0])
         with self._timed("motion"):
             faces = self.motion.code_faces(active.motion, crop.to_crop(points), valid, reset)
         residuals = faces.residuals
@@ -300,15 +328,14 @@ class Encoder:
         sources: Sources | None = None,
     ) -> Packet:
         """Entropy code a group, and look at it as a viewer will."""
-        active = self._references.active
-        assert active is not None  # noqa: S101  set by the callers
-        assert self.header is not None  # noqa: S101  likewise
+        header, active = self.header, self._references.active
+        assert header is not None and active is not None  # noqa: S101, PT018  sent just before
         with self._timed("code"):
-            group = self.motion.pack(self.header, active.reference.ref_id, times, residuals, held)
-        active.frames += len(times)
+            group = self.motion.pack(header, active.reference.ref_id, times, residuals, held)
+        self._references.note(len(times))
         cost = GroupCost(times, held, rms, group.face_bits, group.scene_bits)
         self._monitor.take_motion(group.unit, cost, sources)
-        duration = times[-1] - times[0] + self.header.frame_duration
+        duration = times[-1] - times[0] + header.frame_duration
         return _packet(group.unit, times[0], duration, group.unit.reset)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The encoder of pictures: reference pictures, the backdrops beside them, the palettes that add to them."""
+"""The encoder of reference pictures, and of the backdrops beside them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from facecodec.analysis.palette import PaletteChooser, Scene, allowance
+from facecodec.analysis.plan import CANDIDATES, TAIL, ReferencePlanner, medoids
 from facecodec.analysis.references import Candidate, ReferenceChooser
 from facecodec.analysis.scene import SceneFitter
+from facecodec.analysis.serving import STRIDE, CoarseViewer, take_samples
 from facecodec.analysis.window import Tracked, TrackWindow
 from facecodec.bitstream import (
     BackdropUnit,
-    PaletteUnit,
     ReferenceUnit,
     StillCodec,
     StreamHeader,
@@ -29,6 +29,7 @@ from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.refpic.backdrop import make_backdrop
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still, encode_still
+from facecodec.refpic.pacing import Pacer
 from facecodec.track.crop import crop_picture
 from facecodec.types import CropTransform, F32Array
 
@@ -43,14 +44,12 @@ class Source:
         reference: the picture.
         motion: face motion against it.
         fitter: finds scene motion against it; None where none is coded.
-        palette: chooses its palette entries; None where none are sent.
         frames: frames coded from it in a row.
     """
 
     reference: Reference
     motion: FaceMotion
     fitter: SceneFitter | None
-    palette: PaletteChooser | None
     frames: int = 0
 
 
@@ -66,8 +65,9 @@ class ReferenceEncoder:
 
     Attributes:
         active: the reference picture in use, once there is one.
-        pending: one that was sent, and not acknowledged yet.
+        pending: one that was sent, and may not have arrived yet.
         quality: of the reference pictures to come, 0 to 100.
+        is_ending: no frames come behind those of the window.
     """
 
     def __init__(
@@ -81,15 +81,19 @@ class ReferenceEncoder:
     ) -> None:
         self.active: Source | None = None
         self.pending: Reference | None = None
-        self.quality = config.ref_quality
-        self._acknowledged = acknowledged
+        self.is_ending = False
         self._config, self._window, self._reach, self._grid = config, window, reach, scene_grid
+        self.quality, self._is_call = config.rate.ref_quality, config.lookahead == 0
+        self._acknowledged = acknowledged
         self._careful = config.lookahead > 0 and config.preset != "realtime"
+        self._still_speed: Literal["best", "realtime"] = "best" if self._careful else "realtime"
         self._generator = WarpGenerator()
         self._buffer = ReferenceBuffer()
         self._chooser = ReferenceChooser(window, self._buffer, reach, config.size, config.intra_period)
-        self._palettes: dict[int, PaletteChooser] = {}
-        self._palette_bytes = 0
+        viewer = CoarseViewer(self._generator, scene_grid)
+        self._planner = ReferencePlanner(viewer, config.rate.price)
+        self._pacer = Pacer(config.picture_bps)
+        self._unplanned, self._last_bytes = 0, 0
 
     def until_intra(self) -> int | None:
         """Frames before the intra period asks for another reference picture; None where there is none."""
@@ -108,9 +112,104 @@ class ReferenceEncoder:
             active.reference, active.frames, items, points
         )
 
+    def is_paced(self, item: Tracked) -> bool:
+        """Whether a picture sent now has to get through before motion names it: in a call, but for cuts."""
+        return (
+            not self._acknowledged
+            and self._is_call
+            and not self._config.intra_period
+            and self.active is not None
+            and not item.is_cut
+        )
+
+    def is_busy(self, item: Tracked) -> bool:
+        """Whether a picture is on its way that others have to wait for."""
+        if self._acknowledged:
+            return self.pending is not None
+        return self.is_paced(item) and not self._pacer.is_clear(item.frame.time_s)
+
+    def take_arrived(self, item: Tracked) -> bool:
+        """Use the picture that was on its way, if there is one; behind a cut it is of no use."""
+        if self._acknowledged:
+            return False
+        arrived, self.pending = self.pending, None
+        if arrived is None or item.is_cut:
+            return False
+        self._activate(arrived)
+        return True
+
+    def acknowledge(self, ref_id: int) -> bool:
+        """The receiver holds the picture of a slot: use it, if it is the one that was waited for."""
+        if self.pending is None or self.pending.ref_id != ref_id:
+            return False
+        self._activate(self.pending)
+        self.pending = None
+        return True
+
+    def plan(self, items: list[Tracked], points: F32Array) -> Candidate | None:
+        """Look at frames as they come; a frame that pays as another reference picture, if there is one.
+
+        Args:
+            items: the next group.
+            points: [T, 478, 3], its faces in picture pixels.
+        """
+        self._unplanned -= len(items)
+        if self._unplanned >= 0 or self.active is None or self._config.intra_period:
+            return None
+        crop, self._planner.quality = self.active.reference.crop, self.quality
+        held = [self.active.reference, *self._beside(self.active.reference)]
+        if self._is_call:
+            self._unplanned = STRIDE
+            tried = take_samples(items, points, crop)
+            past = [self._planner.remember(sample) for sample in tried]
+            return self._planner.candidate(held, past[-1], tried, self._last_bytes, TAIL) if past else None
+        reach = self._window.first_cut(min(len(self._window), self._reach))
+        self._unplanned = reach - len(items)
+        ahead, valid = self._window.smoothed(reach)
+        samples = take_samples(self._window.frames(reach), ahead, crop) if valid.any() else []
+        tail = 0 if self.is_ending else TAIL
+        tried = medoids(samples, held, CANDIDATES) if samples else []
+        return self._planner.candidate(held, samples, tried, self._last_bytes, tail)
+
+    def take_best(self, items: list[Tracked], points: F32Array) -> bool:
+        """Use the picture of the buffer that serves a group best; whether that is another one than before.
+
+        Args:
+            items: the group.
+            points: [T, 478, 3], its faces in picture pixels.
+        """
+        if self.active is None or self._config.intra_period:
+            return False
+        active = self.active.reference
+        others = self._beside(active)
+        if not others or (self._is_call and self._unplanned != STRIDE):
+            return False
+        best = self._planner.best(active, others, take_samples(items, points, active.crop))
+        if best is active:
+            return False
+        self._activate(best)
+        return True
+
+    def note(self, frames: int) -> None:
+        """Note that a motion unit of so many frames names the picture in use."""
+        if self.active is not None:
+            self.active.frames += frames
+            self._buffer.name(self.active.reference.ref_id)
+
     def take_from_buffer(self, items: list[Tracked], points: F32Array) -> bool:
         """Use a picture again that the decoder holds, if one shows the next group well."""
-        other = self._chooser.from_buffer(self.active.reference, items, points) if self.active else None
+        if self.active is None or self._config.intra_period:
+            return False
+        if items[0].is_cut:
+            reach = self._window.first_cut(min(len(self._window), self._reach))
+            other = self._planner.again(
+                self._buffer.all(),
+                self._window.frames(reach),
+                self._window.smoothed(reach)[0],
+                self._last_bytes,
+            )
+        else:
+            other = self._chooser.from_buffer(self.active.reference, items, points)
         if other is None:
             return False
         self._activate(other)
@@ -124,13 +223,22 @@ class ReferenceEncoder:
         """
         return self._chooser.choose(self.active.reference.crop if self.active else None, coded_size)
 
-    def code(self, candidate: Candidate, header: StreamHeader) -> tuple[ReferenceUnit, BackdropUnit | None]:
-        """Code a reference picture, and the backdrop beside it if one is seen, and use it from now on."""
+    def code(
+        self, candidate: Candidate, header: StreamHeader, at_once: bool
+    ) -> tuple[ReferenceUnit, BackdropUnit | None]:
+        """Code a reference picture, and the backdrop beside it if one is seen.
+
+        Args:
+            candidate: the picture.
+            header: the stream's.
+            at_once: use it from now on.
+        """
         crop, pixels = candidate.crop, candidate.frame.pixels
-        speed: Literal["best", "realtime"] = "best" if self._careful else "realtime"
-        still = encode_still(crop_picture(pixels, crop), self.quality, speed=speed)
+        still = encode_still(crop_picture(pixels, crop), self.quality, speed=self._still_speed)
         levels = mesh_to_levels(crop.to_crop(candidate.points).astype(np.float64))
-        slot, pts = self._free_slot(), candidate.frame.pts
+        if self._acknowledged and self.pending is not None:
+            self._buffer.drop(self.pending.ref_id)
+        slot, pts = self._buffer.next_slot(), candidate.frame.pts
         start = header.start_pts
         place = (crop.x, crop.y, crop.side)
         unit = ReferenceUnit(slot, pts - start, *place, StillCodec.AV1, encode_mesh(levels), still)
@@ -138,91 +246,41 @@ class ReferenceEncoder:
         reference = Reference(slot, pts, picture, levels_to_mesh(levels), crop)
         self._buffer.put(reference)
         self._chooser.keep(reference, candidate.patch)
-        if self._acknowledged:
+        backdrop = self._code_backdrop(candidate, header, slot)
+        self._last_bytes = len(pack_unit(unit)) + (len(pack_unit(backdrop)) if backdrop else 0)
+        self._pacer.send(candidate.frame.time_s, self._last_bytes)
+        if self._acknowledged or (self._is_call and not at_once):
             self.pending = reference
-        else:
+        elif at_once:
+            self.pending = None
             self._activate(reference)
+        return unit, backdrop
+
+    def _code_backdrop(self, candidate: Candidate, header: StreamHeader, slot: int) -> BackdropUnit | None:
+        """The backdrop of a reference picture; None where it is not seen."""
+        crop, pixels = candidate.crop, candidate.frame.pixels
         if header.view != View.FRAME or covers(crop, pixels.shape[1], pixels.shape[0]):
-            return unit, None
+            return None
         backdrop = make_backdrop(pixels, crop)
         quality = max(0, self.quality - BACKDROP_QUALITY_DROP)
-        data = encode_still(backdrop, quality, speed=speed)
-        return unit, BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data)
+        data = encode_still(backdrop, quality, speed=self._still_speed)
+        return BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data)
 
-    def acknowledge(self, ref_id: int) -> bool:
-        """The receiver holds the picture of a slot: use it, if it is the one that was waited for."""
-        if self.pending is None or self.pending.ref_id != ref_id:
-            return False
-        self._activate(self.pending)
-        self.pending = None
-        return True
-
-    def _free_slot(self) -> int:
-        """Slot for the next picture; what was sent last and never used is given up."""
-        if self.pending is not None:
-            self._buffer.drop(self.pending.ref_id)
-            self.pending = None
-        slot = self._buffer.next_slot()
-        in_use = self.active.reference.ref_id if self.active and self._acknowledged else None
-        return self._buffer.next_slot() if slot == in_use else slot
-
-    def palette_is_due(self, count: int) -> bool:
-        """Whether the next group, of ``count`` frames, holds some that were not looked at for entries yet."""
-        chooser = self.active.palette if self.active else None
-        if chooser is None or chooser.ahead < count:
-            return chooser is not None
-        chooser.ahead -= count
-        return False
-
-    def code_palette(self, header: StreamHeader, count: int) -> PaletteUnit | None:
-        """Look for palette entries in the window; None where none pays.
-
-        Args:
-            header: the stream's.
-            count: frames of the next group.
-        """
-        active, chooser = self.active, self.active.palette if self.active else None
-        if active is None or chooser is None:
-            return None
-        reach = self._window.first_cut(min(len(self._window), self._reach))
-        chooser.ahead = reach - count
-        points, valid = self._window.smoothed(reach)
-        items = self._window.frames(reach)
-        known = np.flatnonzero(valid)
-        if not len(known):
-            return None
-        pictures = [crop_picture(items[i].frame.pixels, active.reference.crop) for i in known]
-        seen = [items[i].landmarks for i in known]
-        raw = np.stack([face.points for face in seen if face is not None])
-        to_crop = active.reference.crop.to_crop
-        scene = Scene(pictures, to_crop(points[known]), to_crop(raw))
-        ticks = items[-1].frame.pts + header.frame_duration - header.start_pts
-        unit = chooser.update(scene, allowance(float(ticks * header.time_base)) - self._palette_bytes)
-        if unit is not None:
-            self._palette_bytes += len(pack_unit(unit))
-        return unit
+    def _beside(self, active: Reference) -> list[Reference]:
+        """The other pictures at hand that show the square of the one in use."""
+        away = (active, self.pending)
+        return [r for r in self._buffer.all() if r not in away and r.crop == active.crop]
 
     def _activate(self, reference: Reference) -> None:
         """Make a reference picture the one in use."""
+        if self.active is not None and self.active.reference.crop != reference.crop:
+            self._planner.forget()
         fitter = None
         if self._grid:
             picture = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255.0
             state = self._generator.prepare(picture, torch.from_numpy(reference.mesh.astype(np.float32)))
             fitter = SceneFitter(self._generator, state, reference.picture, reference.mesh, self._grid)
-        motion = FaceMotion(reference.mesh)
-        self.active = Source(reference, motion, fitter, self._palette_of(reference, motion))
-
-    def _palette_of(self, reference: Reference, motion: FaceMotion) -> PaletteChooser | None:
-        """What is known of a reference picture's palette; it lasts as long as the picture."""
-        config = self._config
-        if config.palette == "off" or not self._careful:
-            return None
-        kept = self._palettes.get(reference.ref_id)
-        if kept is None or kept.reference is not reference:
-            kept = PaletteChooser(self._generator, reference, motion, config.qp, config.ref_quality)
-            self._palettes[reference.ref_id] = kept
-        kept.ahead = 0
-        return kept
+        self.active = Source(reference, FaceMotion(reference.mesh), fitter)
 
 
 def covers(crop: CropTransform, width: int, height: int) -> bool:

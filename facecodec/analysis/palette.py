@@ -14,6 +14,7 @@ from facecodec.analysis.likeness import RegionShown
 from facecodec.bitstream import PaletteUnit, Place, StillCodec
 from facecodec.bitstream.limits import PALETTE_SHAPES_MAX, PALETTE_SIDE_MAX
 from facecodec.bitstream.palette import GRAIN, REGIONS, encode_shapes
+from facecodec.config import QUALITY_DEFAULT, RatePoint
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.patches import patch_masks
 from facecodec.generator.warp import warp
@@ -33,8 +34,10 @@ QUALITY_DROP = 5
 STRIDE = 2
 """One frame in so many is looked at."""
 LAGRANGE = 0.5
-"""Squared error, summed over the pixels and frames of a window, that a byte has to save."""
+"""Squared error, summed over pixels and frames of a window, that a byte saves at the default quality."""
 PIXELS_PER_BYTE = 52.0
+QUALITY_PER_OCTAVE = 26.0
+"""Steps in the quality of stills that double their bytes."""
 SHAPE_BYTES = 14.0
 UNIT_BYTES = 40.0
 """What entries are reckoned to cost."""
@@ -44,9 +47,15 @@ _ADVANCE, _RATE_EARLY, _RATE_LATE, _EARLY_S = 200.0, 80.0, 25.0, 10.0
 """Bytes that may be spent at once, and a second, first and later: 0.8 kbit/s over 10 s, 0.4 over 30."""
 
 
-def allowance(seconds: float) -> float:
+def allowance(seconds: float, rate: RatePoint) -> float:
     """Bytes of palettes that a stream may have spent by a time."""
-    return _ADVANCE + _RATE_EARLY * min(seconds, _EARLY_S) + _RATE_LATE * max(seconds - _EARLY_S, 0.0)
+    usual = _ADVANCE + _RATE_EARLY * min(seconds, _EARLY_S) + _RATE_LATE * max(seconds - _EARLY_S, 0.0)
+    return usual * _growth(rate)
+
+
+def _growth(rate: RatePoint) -> float:
+    """Bytes of patches over those at the default quality."""
+    return float(2.0 ** ((rate.ref_quality - QUALITY_DEFAULT) / QUALITY_PER_OCTAVE))
 
 
 @dataclass(slots=True, eq=False)
@@ -79,8 +88,7 @@ class PaletteChooser:
         warper: makes the motion fields.
         reference: the picture.
         motion: its motion.
-        qp: of the shapes.
-        quality: of the reference picture.
+        rate: quality of shapes and of patches, and what a byte has to gain.
 
     Attributes:
         reference: the picture.
@@ -88,16 +96,17 @@ class PaletteChooser:
     """
 
     def __init__(
-        self, warper: WarpGenerator, reference: Reference, motion: FaceMotion, qp: int, quality: int
+        self, warper: WarpGenerator, reference: Reference, motion: FaceMotion, rate: RatePoint
     ) -> None:
-        self._warper, self.reference, self._motion, self._qp = warper, reference, motion, qp
-        self._quality = max(0, quality - QUALITY_DROP)
+        self._warper, self.reference, self._motion, self._qp = warper, reference, motion, rate.qp
+        self._quality = max(0, rate.ref_quality - QUALITY_DROP)
+        self._price = LAGRANGE * rate.price
         planes = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255
         self._state = warper.prepare(planes, torch.from_numpy(np.asarray(reference.mesh, np.float32)))
         mesh = np.asarray(reference.mesh, np.float64)
         self._own = self._view(mesh)
         self._rects = [self._rect(mesh[None], region) for region in range(REGIONS)]
-        self._cost = [rect.width * rect.height / PIXELS_PER_BYTE for rect in self._rects]
+        self._cost = [rect.width * rect.height / PIXELS_PER_BYTE * _growth(rate) for rect in self._rects]
         self._shown = [
             RegionShown(r, mesh, rect.width // 2 * (rect.height // 2) * 3)
             for r, rect in enumerate(self._rects)
@@ -150,13 +159,13 @@ class PaletteChooser:
         cost = np.array(self._cost)
         while len(picks) < PALETTE_SHAPES_MAX:
             gains = [self._shown[r].gains(wanted, shapes, textures[r]) for r in range(REGIONS)]
-            profit = np.stack(gains, 1) * trust[:, None] - LAGRANGE * cost
+            profit = np.stack(gains, 1) * trust[:, None] - self._price * cost
             for frame, mask in picks.items():
                 profit[frame, [r for r in range(REGIONS) if mask >> r & 1]] = -1.0
             chosen = profit > 0
             shape_cost = np.array([0.0 if t in picks else SHAPE_BYTES for t in range(len(shapes))])
             price = shape_cost + (chosen * cost).sum(1)
-            total = np.maximum(profit, 0).sum(1) - LAGRANGE * shape_cost
+            total = np.maximum(profit, 0).sum(1) - self._price * shape_cost
             total[price > left] = -1.0
             best = int(total.argmax())
             if total[best] <= 0:

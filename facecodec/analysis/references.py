@@ -73,8 +73,6 @@ class ReferenceChooser:
 
     def from_buffer(self, active: Reference, items: list[Tracked], points: F32Array) -> Reference | None:
         """A picture of the buffer that shows the group well, if there is one."""
-        if items[0].is_cut or self._intra_period:
-            return None
         patches = _patches(items)
         for other in self._buffer.all():
             near = float(np.median(patch_distance(self._patches[other.ref_id], patches))) <= DOUBTFUL

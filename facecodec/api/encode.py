@@ -111,7 +111,7 @@ def encode_file(
         lines = stack.enter_context(stats_lines(stats)) if stats is not None else None
         file = stack.enter_context(open(stack.enter_context(atomic_path(dst, overwrite)), "wb"))
         stack.enter_context(single_threaded())
-        tally = Tally(reader.info.time_base, config.qp, lines)
+        tally = Tally(reader.info.time_base, config.rate.qp, lines)
         encoder = _open_encoder(config, speed, reader, audio, tally, stack)
         job = _Job(FcvWriter(file), encoder, audio, tally, on_progress)
         try:

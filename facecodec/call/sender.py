@@ -60,7 +60,7 @@ class CallSender:
         self.epoch_s: float | None = None
         overhead, burst = self.config.overhead, self.config.burst_kbps
         self._rate = RateController(self.config.start_kbps, self.config.min_kbps, self.config.max_kbps, burst)
-        self._chooser = SettingChooser(overhead, self.config.encoder.qp)
+        self._chooser = SettingChooser(overhead, self.config.encoder.rate.qp)
         self._setting = self._chooser.choose(self._rate.target_kbps)
         self._packetiser = Packetiser()
         self._bundles, self._messages = SentBundles(self._rate), SentMessages()
@@ -219,7 +219,7 @@ class CallSender:
             self._chooser.saw_sound(self._sound_run[1] / 125.0 / (now_s - self._checked_s))
         self._checked_s, self._sound_run = now_s, (now_s, 0)
         self._setting: Setting = self._chooser.choose(self._rate.target_kbps)
-        self.encoder.motion.qp = min(self.config.encoder.qp + self._setting.qp_add, 51)
+        self.encoder.motion.qp = min(self.config.encoder.rate.qp + self._setting.qp_add, 51)
         self._picture_credit = min(
             self._picture_credit + _PICTURE_SHARE * self._rate.target_kbps * 125.0, _PICTURE_CREDIT
         )
@@ -240,7 +240,8 @@ class CallSender:
         """Tell the encoder what to predict from: a bundle (its number), or None: the reference picture."""
         self.encoder.may_send_reference = self._picture_credit >= 0
         if self._keyframe_asked:
-            self.encoder.request_keyframe(min(self._setting.ref_quality, self.config.encoder.ref_quality))
+            most = self.config.encoder.rate.ref_quality
+            self.encoder.request_keyframe(min(self._setting.ref_quality, most))
         base = None
         if self._picture is not None:
             base = self._bundles.base(self._packetiser.sequence, self._picture)

@@ -80,6 +80,7 @@ def encode(
     dst: opt.StreamOut,
     size: opt.Size = opt.ENCODER.size,
     view: opt.EncodeView = opt.ENCODER.view,
+    quality: opt.Quality = opt.ENCODER.quality,
     qp: opt.Qp = opt.ENCODER.qp,
     ref_quality: opt.RefQuality = opt.ENCODER.ref_quality,
     scene_points: opt.ScenePoints = opt.ENCODER.scene_points,
@@ -106,6 +107,7 @@ def encode(
     config = EncoderConfig(
         size=cast(Literal[256, 512], size),
         view=view,
+        quality=quality,
         qp=qp,
         ref_quality=ref_quality,
         scene_points=scene_points,

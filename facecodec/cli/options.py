@@ -31,8 +31,16 @@ EncodeView = Annotated[
     Literal["frame", "crop"],
     typer.Option(help="frame: the whole picture, with a backdrop; crop: the face's surroundings alone."),
 ]
-Qp = Annotated[int, typer.Option(help="Motion QP, 0 (finest) to 51; 6 more doubles every step.")]
-RefQuality = Annotated[int, typer.Option(help="Quality of reference pictures, 0 to 100.")]
+Quality = Annotated[
+    int, typer.Option(help="Quality against bytes, 0 to 100: sets motion, reference pictures and palettes.")
+]
+Qp = Annotated[
+    int | None,
+    typer.Option(help="Motion QP, 0 (finest) to 51; 6 more doubles every step. Usually set by --quality."),
+]
+RefQuality = Annotated[
+    int | None, typer.Option(help="Quality of reference pictures, 0 to 100. Usually set by --quality.")
+]
 ScenePoints = Annotated[
     Literal["auto", "off"], typer.Option(help="Code the motion of hair, shoulders and background.")
 ]

@@ -35,11 +35,8 @@ class DissimilarityMaps:
 
     def __init__(self, source: U8Array, decoded: U8Array) -> None:
         require_same_pictures(source, decoded, dims=(3,))
-        x, y = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float32) for p in (source, decoded))
-        self._maps = [_dissimilarity(x, y)]
-        for _ in range(SCALES - 1):
-            x, y = _halved(x), _halved(y)
-            self._maps.append(_dissimilarity(x, y))
+        x, y = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (source, decoded))
+        self._maps = _maps(x, y)
 
     def mean(self, box: Box | None = None) -> float:
         """Mean over a box, in pixels of the whole picture, or over everything; 0 (equal) to 1 (unlike)."""
@@ -49,6 +46,21 @@ class DissimilarityMaps:
     def means(self, boxes: Sequence[Box]) -> tuple[float, ...]:
         """The mean over everything, and over each box."""
         return (self.mean(), *(self.mean(box) for box in boxes))
+
+
+def luma_distance(source: U8Array, decoded: U8Array) -> float:
+    """The mean distance of two planes of luma, [H, W] uint8: 0 (equal) to 1 (unlike)."""
+    return min(max(float(np.mean([part.mean() for part in _maps(source, decoded)])), 0.0), 1.0)
+
+
+def _maps(source: U8Array, decoded: U8Array) -> list[F32Array]:
+    """1 - SSIM at every place of two planes, at full, half and quarter size."""
+    x, y = source.astype(np.float32), decoded.astype(np.float32)
+    maps = [_dissimilarity(x, y)]
+    for _ in range(SCALES - 1):
+        x, y = _halved(x), _halved(y)
+        maps.append(_dissimilarity(x, y))
+    return maps
 
 
 def _cut(plane: F32Array, box: Box, scale: int) -> F32Array:

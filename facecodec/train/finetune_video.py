@@ -61,8 +61,8 @@ def prepare_video(
     count, length = _plan(video)
     usual = EncoderConfig()
     settings = TakeSettings(
-        qp=(usual.qp, usual.qp),
-        ref_quality=(usual.ref_quality, usual.ref_quality),
+        qp=(usual.rate.qp, usual.rate.qp),
+        ref_quality=(usual.rate.ref_quality, usual.rate.ref_quality),
         frames=length,
         encoded=length,
         stills=0,

@@ -21,6 +21,8 @@ from facecodec.refpic.palette import Palette, PaletteEntry, Rect, build_mosaic, 
 from facecodec.types import Frame, Packet, PacketKind
 from tests.codec.clips import encode
 
+RATE = EncoderConfig().rate
+
 
 @pytest.fixture(scope="module")
 def stream(faces) -> list[Packet]:
@@ -48,9 +50,9 @@ def test_the_encoder_sends_entries_within_its_allowance(stream):
     assert units
     assert all(unit.ref_id == 0 for unit in units)
     spent = sum(len(packet.data) for packet in stream if packet.kind is PacketKind.PALETTE)
-    assert 0 < spent <= allowance(1.6)
-    assert allowance(10.0) == 1000
-    assert allowance(30.0) == 1500
+    assert 0 < spent <= allowance(1.6, RATE)
+    assert allowance(10.0, RATE) == 1000
+    assert allowance(30.0, RATE) == 1500
 
 
 @pytest.mark.parametrize("config", [EncoderConfig(palette="off"), EncoderConfig(lookahead=0)])

@@ -17,6 +17,10 @@ BAD_ENCODER = [
     ("qp", 24.0),
     ("qp", True),
     ("ref_quality", 101),
+    ("quality", -1),
+    ("quality", 101),
+    ("quality", None),
+    ("picture_bps", 999),
     ("scene_points", "on"),
     ("intra_period", -1),
     ("intra_period", 1_000_001),
@@ -59,6 +63,7 @@ def test_a_bad_setting_names_its_field_value_and_range(kind, field, value):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("qp", 0), ("qp", 51), ("ref_quality", 0), ("ref_quality", 100), ("audio_bps", 0), ("audio_bps", 6000)]
+    + [("quality", 0), ("quality", 100), ("qp", None), ("ref_quality", None), ("picture_bps", 1000)]
     + [("audio_bps", 256_000), ("lookahead", 0), ("lookahead", 256), ("intra_period", 1), ("size", 512)],
 )
 def test_the_ends_of_the_ranges_are_allowed(field, value):
@@ -71,6 +76,18 @@ def test_defaults_are_those_of_the_documentation():
     assert DecoderConfig() == DecoderConfig(
         generator="auto", view="auto", composite="feather", speed=SpeedConfig()
     )
+
+
+def test_the_lever_moves_everything_and_what_is_given_stays():
+    points = [EncoderConfig(quality=quality).rate for quality in range(101)]
+    assert (points[55].qp, points[55].ref_quality, points[55].price) == (18, 55, 1.0)
+    assert all(a.qp >= b.qp for a, b in zip(points, points[1:], strict=False))
+    assert all(a.ref_quality < b.ref_quality for a, b in zip(points, points[1:], strict=False))
+    assert all(a.price > b.price > 0 for a, b in zip(points, points[1:], strict=False))
+    assert points[0].qp > 26
+    assert points[100].qp < 10
+    fixed = EncoderConfig(quality=80, qp=30, ref_quality=20).rate
+    assert (fixed.qp, fixed.ref_quality, fixed.price) == (30, 20, points[80].price)
 
 
 @pytest.mark.parametrize("config", [EncoderConfig(), DecoderConfig(), SpeedConfig()])

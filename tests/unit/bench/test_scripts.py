@@ -284,3 +284,18 @@ def test_steps_are_checked():
     assert sampling(argparse.Namespace(lpips_every=2, deep_every=0)) == Sampling(2, 0)
     with pytest.raises(ValueError, match="lpips-every"):
         sampling(argparse.Namespace(lpips_every=0, deep_every=0))
+
+
+def test_a_curve_is_monotone_where_bytes_rise_and_distance_never_does():
+    from lever import is_monotone, table
+
+    curve = [
+        {"quality": q, "kbps": r, "references": 1, "distance": d} for q, r, d in ((10, 1, 0.2), (55, 2, 0.1))
+    ]
+    assert is_monotone(curve)
+    assert not is_monotone(curve[::-1])
+    assert not is_monotone([curve[0], curve[1] | {"distance": 0.21}])
+    assert not is_monotone([curve[0], curve[1] | {"kbps": 1}])
+    text = table([{"clip": "one", "curve": curve, "monotone": True}])
+    assert "| one | 55 | 2.00 | 1 | 0.1000 | yes |" in text
+    assert "lpips" not in text

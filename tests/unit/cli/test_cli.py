@@ -152,9 +152,9 @@ def only_line(text: str) -> str:
 
 
 def test_encode_passes_its_options_on(api, folder, capsys):
-    line = "encode in.mp4 out.fcv --size 512 --view crop --qp 30 --ref-quality 40 --scene-points off"
-    line += " --intra-period 250 --tracker face-alignment --audio opus:24k --device cpu --threads 2"
-    line += " --start 1.5 --duration 2 --stats s.jsonl --preset best"
+    line = "encode in.mp4 out.fcv --size 512 --view crop --quality 70 --qp 30 --ref-quality 40"
+    line += " --scene-points off --intra-period 250 --tracker face-alignment --audio opus:24k"
+    line += " --device cpu --threads 2 --start 1.5 --duration 2 --stats s.jsonl --preset best"
     assert main(line.split()) == 0
     ((name, data, args, named),) = api.calls
     assert (name, data) == ("encode", b"clip")
@@ -162,6 +162,7 @@ def test_encode_passes_its_options_on(api, folder, capsys):
         EncoderConfig(
             size=512,
             view="crop",
+            quality=70,
             qp=30,
             ref_quality=40,
             scene_points="off",
