@@ -1,0 +1,102 @@
+"""Conventional encoders: bytes and pictures agree with calls of FFmpeg that share no code with the package."""
+
+import re
+import subprocess
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from facecodec.benchmark.anchors import ANCHORS, SCALES, check_anchor, decode, encode
+from facecodec.benchmark.bytestream import split_nal_units
+from facecodec.benchmark.pictures import to_planes
+from facecodec.errors import ConfigError, MediaError, ShapeError
+from facecodec.metrics.psnr import psnr
+
+
+def call(ffmpeg, folder, text):
+    command = [str(ffmpeg), "-hide_banner", "-nostdin", "-y", *text.split()]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
+
+
+def test_x264_has_the_bytes_and_the_psnr_of_a_call_of_ffmpeg(clip, ffmpeg, tmp_path):
+    frames = clip.read()
+    made = encode(ANCHORS["x264"], frames, clip.fps, 39)
+    (tmp_path / "source.yuv").write_bytes(b"".join(to_planes(frames)))
+    (tmp_path / "source.rgb").write_bytes(frames.tobytes())
+    raw = f"-f rawvideo -video_size 256x256 -framerate {clip.fps}"
+    # FFmpeg's own filter takes the SEI out.
+    call(
+        ffmpeg,
+        tmp_path,
+        f"{raw} -pix_fmt yuv420p -color_range tv -colorspace bt709 -i source.yuv -c:v libx264 -preset veryslow"
+        " -x264-params keyint=infinite:scenecut=0:threads=1 -crf 39 -bsf:v filter_units=remove_types=6 out.h264",
+    )
+    assert b"".join(made.packets) == (tmp_path / "out.h264").read_bytes()
+    assert 6 not in {kind for kind, _ in split_nal_units(b"".join(made.packets), "h264")}
+    call(
+        ffmpeg,
+        tmp_path,
+        f"-framerate {clip.fps} -i out.h264 {raw} -pix_fmt rgb24 -i source.rgb -filter_complex "
+        "[0:v]scale=in_color_matrix=bt709:in_range=tv:flags=bicubic+accurate_rnd+full_chroma_int,format=gbrp[a];"
+        "[1:v]format=gbrp[b];[a][b]psnr=stats_file=psnr.log -f null -",
+    )
+    told = [float(x) for x in re.findall(r"psnr_avg:([\d.]+)", (tmp_path / "psnr.log").read_text())]
+    decoded, seconds = decode(ANCHORS["x264"], made.packets, 256, 256, len(frames))
+    ours = [psnr(x, y) for x, y in zip(frames, decoded, strict=True)]
+    assert np.mean(ours) == pytest.approx(np.mean(told), abs=0.01)
+    assert seconds > 0
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+def test_every_anchor_codes_at_its_floor_and_comes_back(name, clip, ffmpeg):
+    anchor = ANCHORS[name]
+    check_anchor(anchor)
+    frames = clip.read()[:5]
+    floor, finer = (encode(anchor, frames, clip.fps, value, 2) for value in (anchor.values(2)[-1], 30))
+    assert 0 < floor.size_bytes < finer.size_bytes
+    assert (floor.width, floor.height) == (128, 128)
+    assert floor.encode_s > 0
+    assert 5 < floor.peak_mib < 4000
+    decoded, _ = decode(anchor, finer.packets, 256, 256, 5)
+    assert decoded.shape == frames.shape
+    assert psnr(frames, decoded) > 24
+
+
+def test_sweeps_rise_to_the_floor_of_the_quantiser():
+    for anchor in ANCHORS.values():
+        for scale in SCALES:
+            values = anchor.values(scale)
+            assert len(values) >= 4
+            assert list(values) == sorted(values)
+            assert values[-1] == (51 if anchor.syntax in ("h264", "hevc") else 63)
+
+
+def test_streams_that_do_not_hold_the_frames_are_refused(clip, ffmpeg):
+    anchor = ANCHORS["x264"]
+    made = encode(anchor, clip.read()[:4], clip.fps, 45, 4)
+    with pytest.raises(MediaError, match="5 frames went in, 4 came out"):
+        decode(anchor, made.packets, 256, 256, 5)
+    with pytest.raises(MediaError, match="x264"):
+        decode(anchor, [b"\x00\x00\x01\x65rubbish"], 256, 256, 1)
+
+
+def test_odd_sizes_and_failing_encoders_are_named(ffmpeg):
+    odd = np.zeros((2, 31, 32, 3), np.uint8)
+    with pytest.raises(ShapeError, match="even"):
+        encode(ANCHORS["x264"], odd, Fraction(25), 30)
+    with pytest.raises(MediaError, match="x264: failed"):
+        encode(ANCHORS["x264"], np.zeros((2, 32, 32, 3), np.uint8), Fraction(25), -7)
+
+
+def test_an_encoder_that_is_not_in_the_build_is_named(monkeypatch, tmp_path):
+    tool = tmp_path / "ffmpeg"
+    tool.write_text("#!/bin/sh\necho ' V....D libx264 H.264'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("FACECODEC_FFMPEG", str(tool))
+    check_anchor(ANCHORS["x264"])
+    with pytest.raises(ConfigError, match="has no libvvenc"):
+        check_anchor(ANCHORS["vvenc"])
+    monkeypatch.setenv("FACECODEC_FFMPEG", str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match="FACECODEC_FFMPEG"):
+        check_anchor(ANCHORS["x264"])
