@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +13,10 @@ import av
 import torch
 
 import facecodec
+from facecodec.benchmark.machine import commit, cores, cpu_model
 
 _PACKAGE = Path(facecodec.__file__).parent
 _CODE_SUFFIXES = {".py", ".npz", ".safetensors", ".task", ".json", ".bin"}
-
-
-def cpu_model() -> str:
-    """Name of the processor, as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """Commit of the working tree, with ``+`` where files differ from it; ``unknown`` outside git."""
-    root = Path(__file__).resolve().parent.parent
-    try:
-        head = _git(root, "rev-parse", "--short=12", "HEAD")
-        return head + ("+" if _git(root, "status", "--porcelain", "--", "facecodec") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _git(root: Path, *args: str) -> str:
-    done = subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def code_digest() -> str:
@@ -67,7 +40,7 @@ def facts() -> dict[str, Any]:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "av": av.__version__,
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "system": platform.platform(),
     }
 

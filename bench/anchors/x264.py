@@ -7,7 +7,6 @@ resampling. CRF is swept, or bisected for a rate: rate control misses by far at 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,8 +15,9 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from facecodec.benchmark.bytestream import split_nal_units
+from facecodec.benchmark.pictures import resize
 from facecodec.errors import ConfigError, MediaError, ShapeError
 
 Clip = npt.NDArray[np.uint8]
@@ -30,7 +30,6 @@ NEAR = 0.15
 """Points within this part of the wanted rate count as at it."""
 
 _NAL_SEI = 6
-_START_CODE = re.compile(rb"\x00\x00\x00?\x01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +53,6 @@ class Point:
     decoded: Clip
 
 
-def split_nal_units(data: bytes) -> list[tuple[int, bytes]]:
-    """Split an Annex B byte stream (ITU-T H.264) into NAL units.
-
-    Args:
-        data: start code, NAL unit, start code, ...
-
-    Returns:
-        (nal_unit_type, the bytes with their start code) of each.
-    """
-    starts = [m.start() for m in _START_CODE.finditer(data)]
-    units = []
-    for begin, end in zip(starts, [*starts[1:], len(data)], strict=True):
-        unit = data[begin:end]
-        payload = unit.index(b"\x01") + 1
-        if payload < len(unit):
-            units.append((unit[payload] & 0x1F, unit))
-    return units
-
-
 def strip_sei(data: bytes) -> tuple[bytes, str]:
     """Take SEI out of an Annex B stream.
 
@@ -80,20 +60,12 @@ def strip_sei(data: bytes) -> tuple[bytes, str]:
         The rest, and x264's version and settings where its SEI was there (else an empty string).
     """
     kept, settings = [], ""
-    for kind, unit in split_nal_units(data):
+    for kind, unit in split_nal_units(data, "h264"):
         if kind != _NAL_SEI:
             kept.append(unit)
         elif (at := unit.find(b"x264 - core")) >= 0:
             settings = unit[at:].split(b"\x00")[0].decode("ascii", "replace")
     return b"".join(kept), settings
-
-
-def _resize(frames: Iterable[Clip], width: int, height: int) -> Iterator[Clip]:
-    for frame in frames:
-        if frame.shape[:2] == (height, width):
-            yield frame
-        else:
-            yield np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _encode_packets(frames: Clip, fps: Fraction, crf: int) -> list[bytes]:
@@ -148,7 +120,7 @@ def encode(frames: Clip, fps: float, crf: int, scale: int = 1) -> Point:
         raise ShapeError("clip", "H and W even", frames.shape)
     rate = Fraction(fps).limit_denominator(1001)
     small_width, small_height = (2 * round(side / (2 * scale)) for side in (width, height))
-    small = np.stack(list(_resize(frames, small_width, small_height)))
+    small = np.stack(list(resize(frames, small_width, small_height)))
     try:
         stripped = [strip_sei(data) for data in _encode_packets(small, rate, crf)]
         decoded = _decode_packets([data for data, _ in stripped])
@@ -163,7 +135,7 @@ def encode(frames: Clip, fps: float, crf: int, scale: int = 1) -> Point:
         size_bytes=size_bytes,
         kbps=size_bytes * 8 * float(rate) / count / 1000,
         settings="".join(text for _, text in stripped),
-        decoded=np.stack(list(_resize(decoded, width, height))),
+        decoded=np.stack(list(resize(decoded, width, height))),
     )
 
 

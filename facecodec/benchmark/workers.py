@@ -99,7 +99,7 @@ class DaskWorkers:
         futures = self._client.map(_on_worker, [(work, item) for item in items], pure=False)
         waiting = dict(zip((future.key for future in futures), items, strict=True))
         try:
-            for future in self._distributed.as_completed(futures):
+            for future in self._distributed.as_completed(futures, loop=self._client.loop):
                 if future.status != "finished":
                     raise TransportError(f"a job failed on the cluster: {future.exception()!r}")
                 yield waiting[future.key], future.result()

@@ -1,4 +1,4 @@
-"""Conventional encoders: bytes and pictures agree with calls of FFmpeg that share no code with the package."""
+"""Conventional encoders: bytes and pictures agree with calls of FFmpeg that share no code with it."""
 
 import re
 import subprocess
@@ -29,8 +29,9 @@ def test_x264_has_the_bytes_and_the_psnr_of_a_call_of_ffmpeg(clip, ffmpeg, tmp_p
     call(
         ffmpeg,
         tmp_path,
-        f"{raw} -pix_fmt yuv420p -color_range tv -colorspace bt709 -i source.yuv -c:v libx264 -preset veryslow"
-        " -x264-params keyint=infinite:scenecut=0:threads=1 -crf 39 -bsf:v filter_units=remove_types=6 out.h264",
+        f"{raw} -pix_fmt yuv420p -color_range tv -colorspace bt709 -i source.yuv -c:v libx264"
+        " -preset veryslow -x264-params keyint=infinite:scenecut=0:threads=1 -crf 39"
+        " -bsf:v filter_units=remove_types=6 out.h264",
     )
     assert b"".join(made.packets) == (tmp_path / "out.h264").read_bytes()
     assert 6 not in {kind for kind, _ in split_nal_units(b"".join(made.packets), "h264")}

@@ -151,7 +151,7 @@ def test_keys_follow_weights_and_extras(toy, tmp_path):
 
 
 def test_digests_follow_what_is_imported(monkeypatch, tmp_path):
-    import streams
+    from facecodec.benchmark import digests
 
     package = tmp_path / "facecodec"
     package.mkdir()
@@ -159,11 +159,11 @@ def test_digests_follow_what_is_imported(monkeypatch, tmp_path):
     (package / "b.py").write_text("def late():\n    from facecodec import d\n")
     for name in ("c", "d"):
         (package / f"{name}.py").write_text("")
-    monkeypatch.setattr(streams, "_PACKAGE", package)
+    monkeypatch.setattr(digests, "_PACKAGE", package)
 
     def digest():
-        streams.import_digest.cache_clear()
-        return streams.import_digest(("facecodec.a",))
+        digests.import_digest.cache_clear()
+        return digests.import_digest(("facecodec.a",))
 
     before = digest()
     (package / "c.py").write_text("x = 1\n")
@@ -171,7 +171,7 @@ def test_digests_follow_what_is_imported(monkeypatch, tmp_path):
     assert digest() == before
     (package / "b.py").write_text("x = 1\n")
     assert digest() != before
-    streams.import_digest.cache_clear()
+    digests.import_digest.cache_clear()
 
 
 def test_shapes_leave_out_place_size_and_turn():

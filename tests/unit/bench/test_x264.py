@@ -30,7 +30,7 @@ def test_nal_units_keep_their_start_codes(x264):
         + b"\x00\x00\x01\x06\x05x264 - core 9 o\x00\x80"
         + b"\x00\x00\x01\x65\x00\x01c"
     )
-    units = x264.split_nal_units(stream)
+    units = x264.split_nal_units(stream, "h264")
     assert [kind for kind, _ in units] == [7, 6, 5]
     assert b"".join(data for _, data in units) == stream
     rest, settings = x264.strip_sei(stream)

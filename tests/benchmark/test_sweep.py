@@ -1,0 +1,262 @@
+"""Whole runs: what is cached, resumed, left out; local processes and a Dask cluster."""
+
+import json
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+import facecodec
+from facecodec import EncoderConfig, SpeedConfig
+from facecodec.benchmark import anchors, own, points, sweep
+from facecodec.benchmark.points import Job, Measuring, is_done, plan, run_job
+from facecodec.benchmark.quality import Sampling
+from facecodec.benchmark.workers import DaskWorkers, InProcess, LocalProcesses
+from facecodec.errors import ConfigError, MediaError, TransportError
+
+from .conftest import FRAMES, SAMPLES
+
+
+@pytest.fixture
+def settings(bench_cache):
+    return sweep.Settings(
+        "tests",
+        bench_cache,
+        ("x264", "vp9"),
+        points=2,
+        scales=(2,),
+        sampling=Sampling(5, 0),
+        no_networks=True,
+    )
+
+
+def refuse(*args, **kwargs):
+    raise AssertionError("coded again")
+
+
+def square(number):
+    if number < 0:
+        raise ValueError("negative")
+    return number * number
+
+
+def test_a_run_measures_every_codec_and_the_next_one_takes_the_cache(
+    sample, settings, ffmpeg, monkeypatch, bench_cache
+):
+    steps = []
+    results = sweep.run([sample], settings, on_step=steps.append)
+    assert [(p.codec, p.scale, p.setting) for p in results.points] == [
+        ("x264", 2, "crf 51"),
+        ("x264", 2, "crf 24"),
+        ("vp9", 2, "crf 63"),
+        ("vp9", 2, "crf 27"),
+    ]
+    assert [(s.phase, s.done, s.total) for s in steps] == [
+        ("clips", 1, 1),
+        *(("points", i, 4) for i in range(1, 5)),
+    ]
+    for point in results.points:
+        assert point.kbps == pytest.approx(point.size_bytes * 8 * point.fps / FRAMES / 1000)
+        assert point.cost.encode_fps > 0
+        assert math.isfinite(point.quality.landmark_px)
+        assert point.quality.lpips is None
+        assert 0 < point.still_share < 1
+        assert "veryslow" in point.command or "cpu-used" in point.command
+    assert results.points[0].quality.psnr < results.points[1].quality.psnr
+    monkeypatch.setattr(anchors, "encode", refuse)
+    monkeypatch.setattr(anchors, "decode", refuse)
+    again = sweep.run([sample], settings)
+    assert again.points == results.points
+
+
+def test_another_measuring_takes_the_streams_that_are_there(sample, settings, ffmpeg, monkeypatch):
+    sweep.run([sample], settings)
+    monkeypatch.setattr(anchors, "encode", refuse)
+    other = replace(settings, codecs=("x264",), sampling=Sampling(3, 0))
+    assert len(sweep.run([sample], other).points) == 2
+
+
+def test_a_run_that_was_broken_off_goes_on(clip, settings, ffmpeg, tmp_path, monkeypatch):
+    how = Measuring(tmp_path, Sampling(5, 0), ())
+    jobs = plan([clip], ("x264",), 2, (4,))
+    run_job(jobs[0], how)
+    assert [is_done(job, how) for job in jobs] == [True, False]
+    made = []
+    encode = anchors.encode
+    monkeypatch.setattr(anchors, "encode", lambda *args: made.append(args[3]) or encode(*args))
+    points_found, left_out = sweep._run_jobs(jobs, how, InProcess(), lambda step: None)
+    assert len(points_found) == 2
+    assert not left_out
+    assert made == [int(jobs[1].setting)]
+
+
+def test_a_damaged_entry_of_the_cache_is_made_again(clip, ffmpeg, tmp_path):
+    how, job = Measuring(tmp_path, Sampling(5, 0), ()), Job(clip, "x264", ("x264",), 4, "45")
+    first = run_job(job, how)[0][0]
+    for path in [*(tmp_path / "points").iterdir(), *(tmp_path / "streams").glob("*.json")]:
+        path.write_text("{")
+    assert not is_done(job, how)
+    again = run_job(job, how)[0][0]
+    assert (again.size_bytes, again.quality) == (first.size_bytes, first.quality)
+
+
+def test_what_cannot_be_measured_is_named_and_the_rest_goes_on(sample, settings, ffmpeg, monkeypatch):
+    monkeypatch.setattr(sweep.anchors, "check_anchor", fail_for_vp9)
+    absent = replace(sample, name="gone", path=SAMPLES / "gone.mp4")
+    empty = replace(sample, name="clouds", path=SAMPLES / "no_face.mp4", first=0)
+    results = sweep.run([absent, sample, empty], settings)
+    assert {p.codec for p in results.points} == {"x264"}
+    left_out = {(item.clip, item.codec): item.reason for item in results.left_out}
+    assert "no such file" in left_out["gone", ""]
+    assert "no face" in left_out["clouds", ""]
+    assert "libvpx" in left_out["", "vp9"]
+    with pytest.raises(MediaError, match="nothing could be measured.*gone"):
+        sweep.run([absent], settings)
+
+
+def fail_for_vp9(anchor):
+    if anchor.name == "vp9":
+        raise ConfigError("codec", "vp9", "encoders of this build, which has no libvpx-vp9")
+
+
+def test_a_point_that_fails_does_not_end_the_run(clip, ffmpeg, tmp_path, monkeypatch):
+    def fail(*args):
+        raise MediaError("x264", "failed with code 1: out of luck")
+
+    monkeypatch.setattr(anchors, "encode", fail)
+    made, left_out = run_job(Job(clip, "x264", ("x264",), 1, "45"), Measuring(tmp_path, Sampling(), ()))
+    assert not made
+    assert [(item.clip, item.codec) for item in left_out] == [("head", "x264")]
+    assert "crf 45: x264: failed with code 1: out of luck" in left_out[0].reason
+
+
+def test_one_stream_of_this_codec_gives_all_of_its_curves(clip, tmp_path, monkeypatch):
+    how = Measuring(tmp_path, Sampling(5, 0), ())
+    label = next(iter(own.SETTINGS))
+    made, left_out = run_job(Job(clip, own.OWN, (own.WARP, own.STILL), 1, label), how)
+    assert not left_out
+    warp, still = made
+    stream = next((tmp_path / "streams").glob("*.fcv"))
+    facecodec.encode_file(
+        clip.path, tmp_path / "x.fcv", own.encoder_config(label, 256), SpeedConfig(threads=1)
+    )
+    assert stream.read_bytes() == (tmp_path / "x.fcv").read_bytes()
+    assert warp.size_bytes == stream.stat().st_size
+    assert warp.parts.face > 0
+    assert still.parts.reference == warp.parts.reference
+    assert still.size_bytes < warp.size_bytes
+    assert still.parts.face == still.parts.palette == 0
+    assert warp.version.endswith("warp-0")
+    assert {"encode track", "decode generator"} <= {name for name, _ in warp.cost.stages_ms}
+    assert 100 < warp.cost.peak_mib < 8000
+    monkeypatch.setattr(own, "encode", refuse)
+    monkeypatch.setattr(own, "decode", refuse)
+    again = run_job(Job(clip, own.OWN, (own.WARP, own.STILL), 1, label), how)[0]
+    assert [(p.key, p.quality) for p in again] == [(p.key, p.quality) for p in made]
+
+
+def test_failures_of_the_coding_process_carry_its_message(clip, tmp_path):
+    (tmp_path / "x.fcv").write_bytes(b"no stream")
+    with pytest.raises(MediaError, match="facecodec: failed with code 1: .*"):
+        own.decode(tmp_path / "x.fcv", own.WARP)
+
+
+def test_settings_of_the_sweep_are_settings_of_the_encoder():
+    assert len(own.SETTINGS) >= 4
+    for label in own.SETTINGS:
+        config = own.encoder_config(label, 256)
+        assert isinstance(config, EncoderConfig)
+        assert config.audio_bps == 0
+        assert "--audio none" in own.command_line(label, 256, own.OWN)
+
+
+def test_plans_take_fewer_points_with_the_floor_among_them(clip):
+    jobs = plan([clip], (*own.CURVES, "x264"), 3, (1, 4))
+    ours = [job for job in jobs if job.codec == own.OWN]
+    assert [job.setting for job in ours] == [list(own.SETTINGS)[i] for i in (0, 2, 5)] or len(ours) == 3
+    assert ours[0].curves == own.CURVES
+    for scale in (1, 4):
+        values = [int(job.setting) for job in jobs if (job.codec, job.scale) == ("x264", scale)]
+        assert len(values) == 3
+        assert values[-1] == 51
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"codecs": ("x264", "h120")}, "h120"),
+        ({"codecs": ()}, "at least one"),
+        ({"size": 300}, "size"),
+        ({"sampling": Sampling(0, 0)}, "sampling"),
+    ],
+)
+def test_settings_are_checked(settings, change, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(settings, **change)
+
+
+def test_points_depend_on_what_they_are_made_of(clip, ffmpeg, tmp_path):
+    how = Measuring(tmp_path, Sampling(5, 0), ())
+    job = Job(clip, "x264", ("x264",), 1, "45")
+    keys = [
+        points.point_key(job, "x264", how),
+        points.point_key(replace(job, setting="46"), "x264", how),
+        points.point_key(replace(job, scale=2), "x264", how),
+        points.point_key(replace(job, clip=replace(clip, digest="0")), "x264", how),
+        points.point_key(job, "x264", replace(how, sampling=Sampling(4, 0))),
+        points.point_key(job, "x264", replace(how, networks=("lpips",))),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert points.point_key(replace(job, clip=replace(clip, name="b")), "x264", how) == keys[0]
+
+
+def test_local_processes_do_the_work_and_pass_errors_on():
+    done = LocalProcesses(1).map(square, [2, -1])
+    assert next(done) == (2, 4)
+    with pytest.raises(ValueError, match="negative"):
+        next(done)
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip("distributed", reason="the extra [bench] is not installed")
+    made = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", host="127.0.0.1",
+        dashboard_address=None,
+    )  # fmt: skip
+    yield made
+    made.close()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_measures_what_this_process_does(clip, ffmpeg, tmp_path, cluster):
+    jobs = plan([clip], ("x264",), 2, (4,))
+    here, there = (Measuring(tmp_path / name, Sampling(5, 0), ()) for name in ("here", "there"))
+    wanted = {job: run_job(job, here)[0][0].quality.psnr for job in jobs}
+    workers = DaskWorkers(cluster.scheduler_address)
+    try:
+        found = dict(workers.map(partial(run_job, how=there), jobs))
+        assert {job: made[0].quality.psnr for job, (made, _) in found.items()} == wanted
+        assert all(is_done(job, there) for job in jobs)
+        with pytest.raises(TransportError, match="negative"):
+            list(workers.map(square, [-1]))
+    finally:
+        workers.close()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    pytest.importorskip("distributed", reason="the extra [bench] is not installed")
+    monkeypatch.setattr("facecodec.benchmark.workers._CONNECT_S", 1)
+    with pytest.raises(ConfigError, match="Dask scheduler"):
+        DaskWorkers("tcp://127.0.0.1:9")
+
+
+def test_streams_of_the_cache_say_their_sizes(clip, ffmpeg, tmp_path):
+    how = Measuring(tmp_path, Sampling(5, 0), ())
+    point = run_job(Job(clip, "vp9", ("vp9",), 4, "63"), how)[0][0]
+    told = json.loads(next((tmp_path / "streams").glob("*.json")).read_text())
+    assert sum(told["sizes"]) == point.size_bytes
+    assert np.isclose(told["sizes"][0] / point.size_bytes, point.still_share)
