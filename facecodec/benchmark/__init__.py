@@ -1,8 +1,11 @@
 """Rate and quality of this codec and of what people would use instead, on the same frames, from real bytes.
 
-Reading order. ``sequences`` makes clips ready (``pictures``: lossless files, planes, Lanczos); ``anchors`` codes
-them with conventional encoders (``ffmpeg`` runs those, ``bytestream`` strips what they write), ``own`` with this
-codec (in an ``own_process``). ``points`` makes one point of rate and ``quality`` and keeps it under the hash of
-what it depends on (``digests``), ``sweep`` makes all of them on ``workers``; ``results`` is what a run leaves,
-with the ``machine`` it was made on.
+Reading order. ``sequences`` makes clips ready (``pictures``: lossless files, planes, Lanczos); ``anchors``
+codes them with conventional encoders (``ffmpeg`` runs those, ``bytestream`` strips what they write), ``own``
+with this codec (in an ``own_process``). ``points`` makes one point of rate and ``quality`` and keeps it under
+the hash of what it depends on (``digests``), ``sweep`` makes all of them on ``workers``; ``results`` is what
+a run leaves, with the ``machine`` it was made on.
+
+``report`` makes of that what people read: ``curves`` (hulls) and ``compare`` (BD-rates over clips) of the
+``measures``, ``wording``, ``tables``, plots (``drawing``, ``svg``) and ``previews`` that ``showcase`` finds.
 """

@@ -24,8 +24,8 @@ import numpy as np
 from facecodec.benchmark.bytestream import Syntax, split_ivf, strip
 from facecodec.benchmark.ffmpeg import find_ffmpeg, has_encoder, run_measured
 from facecodec.benchmark.pictures import ToRgb, check_clip, resize, scaled_size, to_planes
-from facecodec.benchmark.quality import U8Array
 from facecodec.errors import ConfigError, MediaError
+from facecodec.types import U8Array
 
 SCALES = (1, 2, 4)
 """Resolutions: 1, 1/2 and 1/4 of the side."""

@@ -21,13 +21,13 @@ import facecodec
 from facecodec import api
 from facecodec.benchmark.digests import ENCODER_MODULES, LEARNED_MODULES, WARP_MODULES, import_digest, key_of
 from facecodec.benchmark.ffmpeg import run_measured
-from facecodec.benchmark.quality import U8Array
 from facecodec.benchmark.results import PartBytes
 from facecodec.bitstream import MAGIC, StreamHeader, pack_unit
 from facecodec.config import EncoderConfig
 from facecodec.container.fcv import FcvReader
 from facecodec.errors import MediaError
 from facecodec.generator.select import load_generator, pick_device
+from facecodec.types import U8Array
 
 OWN, WARP, STILL = "facecodec", "facecodec-warp-0", "still"
 CURVES = (OWN, WARP, STILL)

@@ -13,11 +13,11 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from facecodec.benchmark.quality import U8Array
 from facecodec.errors import MediaError, ShapeError
 from facecodec.media.atomic import atomic_path
 from facecodec.media.color import to_rgb, to_yuv420p
 from facecodec.media.reader import VideoReader
+from facecodec.types import U8Array
 
 
 def check_clip(frames: U8Array) -> None:

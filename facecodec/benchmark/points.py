@@ -17,11 +17,12 @@ from facecodec.benchmark import anchors, own
 from facecodec.benchmark.digests import key_of
 from facecodec.benchmark.ffmpeg import ffmpeg_version, find_ffmpeg
 from facecodec.benchmark.pictures import scaled_size
-from facecodec.benchmark.quality import MEASURES, Judge, Networks, Quality, Sampling, U8Array, load_networks
+from facecodec.benchmark.quality import MEASURES, Judge, Networks, Quality, Sampling, load_networks
 from facecodec.benchmark.results import Cost, LeftOut, RatePoint, from_plain, to_plain
 from facecodec.benchmark.sequences import Clip, describe
 from facecodec.errors import FacecodecError, MediaError
 from facecodec.media.atomic import atomic_path
+from facecodec.types import U8Array
 
 SCHEMA = 1
 """Raised when points of an older program must not be taken."""
@@ -66,7 +67,7 @@ class Measuring:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stream:
+class KeptStream:
     """A coded clip in the cache."""
 
     packets: tuple[bytes, ...]
@@ -95,7 +96,8 @@ def anchor_version(anchor: anchors.Anchor) -> str:
     return f"{anchor.encoder} in FFmpeg {ffmpeg_version(find_ffmpeg())}"
 
 
-def _stream_key(job: Job) -> str:
+def stream_key(job: Job) -> str:
+    """What a stream depends on."""
     clip = job.clip
     if job.codec == own.OWN:
         return own.stream_key(clip.digest, job.setting, clip.size)
@@ -109,7 +111,7 @@ def point_key(job: Job, curve: str, how: Measuring) -> str:
     """What a point depends on."""
     shown = own.picture_key(curve) if job.codec == own.OWN else "decoded"
     measured = (how.sampling, sorted(how.networks), MEASURES)
-    return key_of(SCHEMA, _stream_key(job), curve, shown, *measured)
+    return key_of(SCHEMA, stream_key(job), curve, shown, *measured)
 
 
 def cached_point(job: Job, curve: str, how: Measuring) -> RatePoint | None:
@@ -180,9 +182,9 @@ def _fps(clip: Clip, seconds: float) -> float:
     return clip.frames / seconds if seconds > 0 else float("nan")
 
 
-def _kept_stream(job: Job, how: Measuring, make: Callable[[], _Stream]) -> _Stream:
-    """A stream of the cache, made where it is not there or damaged."""
-    path = how.cache / "streams" / f"{job.clip.name}-{job.codec}-{_stream_key(job)}"
+def kept_stream(job: Job, how: Measuring, make: Callable[[], KeptStream]) -> KeptStream:
+    """A stream of the cache, made by ``make`` where it is not there or damaged."""
+    path = how.cache / "streams" / f"{job.clip.name}-{job.codec}-{stream_key(job)}"
     data, about = path.with_name(path.name + ".bin"), path.with_name(path.name + ".json")
     try:
         told = json.loads(about.read_text(encoding="utf-8"))
@@ -192,7 +194,7 @@ def _kept_stream(job: Job, how: Measuring, make: Callable[[], _Stream]) -> _Stre
             at += size
         if at == len(raw):
             stages = tuple((name, ms) for name, ms in told["stages_ms"])
-            return _Stream(tuple(packets), told["encode_s"], told["peak_mib"], stages)
+            return KeptStream(tuple(packets), told["encode_s"], told["peak_mib"], stages)
     except (OSError, ValueError, KeyError, TypeError):
         pass
     made = make()
@@ -209,11 +211,11 @@ def _anchor_point(job: Job, curve: str, how: Measuring) -> RatePoint:
     clip, anchor = job.clip, anchors.ANCHORS[job.codec]
     value = int(job.setting)
 
-    def code() -> _Stream:
+    def code() -> KeptStream:
         made = anchors.encode(anchor, _frames(clip), clip.fps, value, job.scale)
-        return _Stream(made.packets, made.encode_s, made.peak_mib, ())
+        return KeptStream(made.packets, made.encode_s, made.peak_mib, ())
 
-    stream = _kept_stream(job, how, code)
+    stream = kept_stream(job, how, code)
     decoded, took = anchors.decode(anchor, stream.packets, clip.size, clip.size, clip.frames)
     width, height = scaled_size(clip.size, clip.size, job.scale)
     command = anchor.command(value, width, height, clip.fps)
@@ -242,14 +244,14 @@ def _own_point(job: Job, curve: str, how: Measuring) -> RatePoint:
     clip = job.clip
     folder = how.cache / "streams"
     folder.mkdir(parents=True, exist_ok=True)
-    coded = folder / f"{clip.name}-{job.codec}-{_stream_key(job)}.fcv"
+    coded = folder / f"{clip.name}-{job.codec}-{stream_key(job)}.fcv"
 
-    def code() -> _Stream:
+    def code() -> KeptStream:
         with atomic_path(coded, overwrite=True) as part:
             cost = own.encode(clip.path, job.setting, clip.size, part)
-        return _Stream((coded.read_bytes(),), cost.cpu_s, cost.peak_mib, cost.stages_ms)
+        return KeptStream((coded.read_bytes(),), cost.cpu_s, cost.peak_mib, cost.stages_ms)
 
-    stream = _kept_stream(job, how, code)
+    stream = kept_stream(job, how, code)
     if not coded.is_file():
         coded.write_bytes(stream.packets[0])
     decoded, cost = own.decode(coded, curve)

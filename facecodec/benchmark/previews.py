@@ -23,9 +23,10 @@ _STRIP_FRAMES = 6
 _STRIP_SIDE = 176
 _VIDEO_SIDE = 256
 _COLUMNS = 4
-_SECONDS = 10
+_SECONDS = 6
+"""Of the video, at most; enough to see a mouth move."""
 _JPEG_QUALITY = 88
-_CRF = 20
+_CRF = 22
 
 
 @dataclass(frozen=True, slots=True, eq=False)

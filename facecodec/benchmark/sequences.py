@@ -18,11 +18,12 @@ import numpy as np
 
 from facecodec.benchmark.digests import key_of
 from facecodec.benchmark.pictures import clip_digest, read_clip, write_lossless
-from facecodec.benchmark.quality import F32Array, U8Array, track_clip
+from facecodec.benchmark.tracking import track_clip
 from facecodec.errors import ConfigError, FacecodecError, MediaError, NoFaceError
 from facecodec.media.atomic import atomic_path
 from facecodec.media.reader import VideoReader
 from facecodec.track.crop import choose_crop, crop_picture
+from facecodec.types import F32Array, U8Array
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".y4m")
 """Files of a folder that are taken for clips."""
