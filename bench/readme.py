@@ -4,12 +4,15 @@
 
 Reads ``table_test.json`` (of ``table.py``), ``generators_test.json`` and ``speed.json``; the last two may be
 absent. Everything between the markers ``<!-- figures:begin -->`` and ``<!-- figures:end -->`` is replaced.
+Likewise ``rd_test.json`` (of ``facecodec bench``) between ``<!-- rd:begin -->`` and ``<!-- rd:end -->``, with
+the plot ``rd_test.png`` beside it; what is there stays where the file is absent.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,13 @@ from typing import Any
 from bars import lost, mean_of
 from report import cell, markdown_table, mean
 
+from facecodec.benchmark.report import summary_markdown
+from facecodec.benchmark.results import load_results
+from facecodec.errors import MediaError
+
+RD_BEGIN, RD_END = "<!-- rd:begin -->", "<!-- rd:end -->"
+_RD_MEASURES = ("lpips", "dists", "vmaf", "eyes", "mouth", "landmark_px", "identity", "psnr_y", "ms_ssim")
+"""Measures of README's table and plot; the others are in the report."""
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 _METHODS = ("facecodec", "still", "x264")
 _TITLES = {
@@ -138,6 +148,42 @@ def figures(table: dict[str, Any], speed: dict[str, Any] | None, generators: dic
     return "\n\n".join(part.strip() for part in text)
 
 
+def rd_text(path: Path, plot: Path, base: Path) -> str:
+    """The section on rate and quality.
+
+    Args:
+        path: results of ``facecodec bench``.
+        plot: the PNG that is drawn.
+        base: folder of the README, which the plot is named from.
+
+    Raises:
+        MediaError: the results are damaged.
+    """
+    results = load_results(path)
+    summary = summary_markdown(results, _RD_MEASURES, plot)
+    clips = list(dict.fromkeys(p.clip for p in results.points))
+    frames = sorted({p.frames for p in results.points})
+    span = f"{frames[0]} to {frames[-1]}" if len(frames) > 1 else f"{frames[0]}"
+    made = (
+        f"{len(clips)} clips of set `{results.name}`, {span} frames each; commit {results.machine.commit}, "
+        f"{results.made}."
+    )
+    shown = Path(os.path.relpath(plot, base)).as_posix()
+    return f"{made}\n\n![Quality over rate, mean over clips]({shown})\n\n{summary.strip()}"
+
+
+def _put(text: str, markers: tuple[str, str], inside: str) -> str:
+    """Replace what stands between two markers.
+
+    Raises:
+        ValueError: there is not one of each.
+    """
+    begin, end = markers
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"needs one {begin} and one {end}")
+    return f"{text.split(begin)[0]}{begin}\n{inside}\n{end}{text.split(end)[1]}"
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     return found
@@ -152,13 +198,15 @@ def main(argv: list[str] | None = None) -> int:
     table = json.loads((args.results / "table_test.json").read_text(encoding="utf-8"))
     speed, generators = (_read(args.results / name) for name in ("speed.json", "generators_test.json"))
     text = args.readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        print(f"{args.readme}: needs one {BEGIN} and one {END}", file=sys.stderr)
+    rd = args.results / "rd_test.json"
+    try:
+        text = _put(text, (BEGIN, END), figures(table, speed, generators))
+        if rd.is_file():
+            text = _put(text, (RD_BEGIN, RD_END), rd_text(rd, rd.with_suffix(".png"), args.readme.parent))
+    except (ValueError, MediaError) as err:
+        print(err if isinstance(err, MediaError) else f"{args.readme}: {err}", file=sys.stderr)
         return 2
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    args.readme.write_text(
-        f"{before}{BEGIN}\n{figures(table, speed, generators)}\n{END}{after}", encoding="utf-8"
-    )
+    args.readme.write_text(text, encoding="utf-8")
     return 0
 
 

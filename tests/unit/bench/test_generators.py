@@ -1,6 +1,7 @@
 """Generators against each other: columns, keys, bars, and a short run from end to end."""
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from facecodec.benchmark.results import save_results
 from facecodec.errors import ConfigError, WeightsError
+from tests.benchmark.synthetic import make_results
 
 SAMPLE = Path(__file__).resolve().parents[3] / "samples" / "talking_head.mp4"
 FRAMES = 6
@@ -281,3 +284,35 @@ def test_clips_that_are_too_small_or_damaged_are_named(data):
     assert "failed" not in found
     assert found["skipped"] == f"coded at {found['size']}"
     assert found["size"] < 512
+
+
+def test_readme_s_section_on_rate_follows_the_results(tmp_path):
+    import readme
+
+    pytest.importorskip("bjontegaard")
+    stored = Path(readme.__file__).parent / "results"
+    for name in ("table_test.json", "speed.json", "generators_test.json"):
+        shutil.copy(stored / name, tmp_path)
+    page = tmp_path / "README.md"
+    both = f"a\n{readme.RD_BEGIN}\nold\n{readme.RD_END}\nb\n{readme.BEGIN}\n{readme.END}\n"
+    page.write_text(both)
+    run = ["--readme", str(page), "--results", str(tmp_path)]
+    assert readme.main(run) == 0
+    assert "old" in page.read_text()  # no results yet: what is there stays
+    save_results(make_results(2), tmp_path / "rd_test.json")
+    assert readme.main(run) == 0
+    text = page.read_text()
+    assert "old" not in text
+    assert "2 clips of set `test`, 250 frames each; commit 0123456789ab" in text
+    assert "(rd_test.png)" in text
+    assert "| LPIPS-alex |" in text
+    assert (tmp_path / "rd_test.png").stat().st_size > 1000
+    again = text.split(readme.RD_END)[0]
+    assert readme.main(run) == 0
+    assert page.read_text().split(readme.RD_END)[0] == again
+    page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
+    assert readme.main(run) == 2
+    (tmp_path / "rd_test.json").write_text("{}")
+    page.write_text(both)
+    assert readme.main(run) == 2
+    assert page.read_text() == both
