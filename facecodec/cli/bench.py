@@ -46,6 +46,7 @@ Scheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler to work on instead, tcp://HOST:PORT.")
 ]
 Every = Annotated[int, typer.Option(min=1, help="LPIPS and identity of every nth frame.")]
+Pictures = Annotated[int, typer.Option(min=0, help="Clips that the report shows side by side; 0 for none.")]
 DeepEvery = Annotated[int, typer.Option(min=0, help="LPIPS-vgg and DISTS of every nth; 0 for none.")]
 
 
@@ -63,6 +64,7 @@ def bench(
     scheduler: Scheduler = None,
     metrics_every: Every = 10,
     deep_every: DeepEvery = 50,
+    pictures: Pictures = 2,
     debug: opt.Debug = False,
 ) -> None:
     """Measure rate and quality of facecodec and of conventional codecs on the same frames.
@@ -90,6 +92,7 @@ def bench(
     save_results(results, out / "results.json")
     write_report(results, out)
     typer.echo(_summary(results, out), err=True)
+    typer.echo(f"report: {_report(results, listed[:pictures], settings, out)}", err=True)
 
 
 def find_sequences(what: str, data: Path | None, listed: Path | None, frames: int | None) -> list[Sequence]:
@@ -136,6 +139,25 @@ def _run(listed: list[Sequence], settings: Settings, jobs: int, scheduler: str |
         count = jobs or cores()
         workers: Workers = LocalProcesses(count) if count > 1 else InProcess()
         return sweep.run(listed, settings, workers, show)
+
+
+def _report(results: Results, shown: list[Sequence], settings: Settings, out: Path) -> Path:
+    """Write the report beside the results.
+
+    Raises:
+        ConfigError: a package that it needs is absent; the results are kept all the same.
+    """
+    try:
+        from facecodec.benchmark.report import write_report
+        from facecodec.benchmark.sequences import prepare
+        from facecodec.benchmark.showcase import find_previews
+
+        cache = settings.cache.resolve()
+        measured = {point.clip for point in results.points}
+        clips = [prepare(s, settings.size, cache) for s in shown if s.name in measured]
+        return write_report(results, out, find_previews(results, clips, cache)).html
+    except ImportError as err:
+        raise ConfigError("report", err.name, "pip install 'facecodec[bench]', which brings it") from err
 
 
 @contextmanager
