@@ -184,17 +184,24 @@ def speed_table(results: Results) -> Table:
     for codec in codecs_of(results):
         own = [p for p in results.points if p.codec == codec]
         own = [p for p in own if p.scale == 1] or own
-        encode, decode = (median(getattr(p.cost, f"{way}_fps") for p in own) for way in ("encode", "decode"))
-        times = [
-            median(getattr(p.cost, f"{w}_fps") / p.fps for p in own if p.fps > 0)
-            for w in ("encode", "decode")
-        ]
+        encode, decode = (_median([getattr(p.cost, f"{w}_fps") for p in own]) for w in ("encode", "decode"))
+        real = [p for p in own if p.fps > 0]
+        times = (_median([getattr(p.cost, f"{w}_fps") / p.fps for p in real]) for w in ("encode", "decode"))
         memory = Cell(number(max(p.cost.peak_mib for p in own), 0))
         figures = [Cell(number(encode, 1)), Cell(number(decode, 1)), *(Cell(number(t, 2)) for t in times)]
         rows.append((Cell(codec), *figures, memory))
-    text = "Medians over all points at full size; memory is the highest. Real time: 1 keeps up with the clip."
+    text = (
+        "Frames for each second of processor time, all threads together: what one core does. Medians of all "
+        "points at full size; memory is the highest. Real time: 1 keeps up with the clip on one core."
+    )
     head = ("codec", "encode, fps", "decode, fps", "encode, \u00d7 real time", "decode, \u00d7 real time")
     return Table("Speed and memory", text, (*head, "peak memory, MiB"), tuple(rows))
+
+
+def _median(values: Sequence[float]) -> float:
+    """Median of the finite values; NaN where there is none, as for what costs nothing to decode."""
+    there = [v for v in values if math.isfinite(v)]
+    return median(there) if there else math.nan
 
 
 def stage_table(results: Results) -> Table | None:

@@ -27,6 +27,7 @@ from facecodec.benchmark.report import (
 )
 from facecodec.benchmark.results import LeftOut, Results
 from facecodec.benchmark.svg import Line, Mark, Style, plot, rate_ticks, ticks
+from facecodec.benchmark.tables import share_table, speed_table
 from facecodec.errors import MediaError, ShapeError
 from tests.benchmark.synthetic import make_results
 
@@ -245,6 +246,23 @@ def test_the_summary_for_a_readme(run: Results, tmp_path: Path) -> None:
     assert "eye openness" not in text
     assert "overlap" in text
     assert "Left out: 3" in text
+
+
+def test_what_costs_nothing_to_decode_has_a_dash(run: Results) -> None:
+    free = [replace(p, codec="still", cost=replace(p.cost, decode_fps=float("nan"))) for p in run.points[-5:]]
+    rows = {row[0].text: [c.text for c in row] for row in speed_table(replace(run, points=tuple(free))).rows}
+    assert rows["still"][2:5:2] == ["-", "-"]
+    assert rows["still"][1] == "34.0"
+    assert rows["still"][3] == "1.36"
+
+
+def test_shares_of_the_bytes_sum_to_all(run: Results) -> None:
+    rows = share_table(run).rows
+    ours = [c.text for c in next(r for r in rows if r[0].text == "facecodec, quality 60, 10 s")]
+    assert ours[3] == "62.0 %"
+    assert sum(float(c.removesuffix(" %")) for c in ours[3:] if c != "-") == pytest.approx(100, abs=0.3)
+    x264 = next(r for r in rows if r[0].text == "x264, crf 51, 10 s")
+    assert x264[3].text == "30.0 %"
 
 
 def test_ticks_are_round() -> None:
