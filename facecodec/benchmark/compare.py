@@ -30,6 +30,8 @@ class Comparison:
         interval: 95 %, bootstrap over the clips; None for a single clip.
         pchip: the same mean by PCHIP.
         overlap: mean over the clips; see :class:`facecodec.metrics.bdrate.BdRate`.
+        union: mean over the clips of the ranges' intersection over their union, as the package counts
+            overlap.
         reason: why there is no BD-rate; the commonest one of the clips.
         factor: where it is refused: how many times the bits the anchor's cheapest point of equal or better
             quality costs, geometric mean over the clips that have one.
@@ -45,6 +47,7 @@ class Comparison:
     interval: tuple[float, float] | None
     pchip: float | None
     overlap: float
+    union: float
     reason: str
     factor: float | None
     factor_interval: tuple[float, float] | None
@@ -119,6 +122,7 @@ def _over_clips(anchor: str, measure: Measure, found: Sequence[BdRate]) -> Compa
         interval=interval,
         pchip=pchip,
         overlap=math.fsum(bd.overlap for bd in found) / len(found),
+        union=math.fsum(bd.union for bd in found) / len(found),
         reason=reasons.most_common(1)[0][0] if refused else "",
         factor=factor,
         factor_interval=factor_interval,

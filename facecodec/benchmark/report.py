@@ -29,7 +29,18 @@ _POINT_FIELDS = (
     *("still_share", "version", "key", "command"),
 )
 _COSTS = ("encode_fps", "decode_fps", "peak_mib")
-_COMPARED = ("akima", "pchip", "overlap", "clips", "used", "factor", "unmatched", "verdict", "reason")
+_COMPARED = (
+    "akima",
+    "pchip",
+    "overlap",
+    "union",
+    "clips",
+    "used",
+    "factor",
+    "unmatched",
+    "verdict",
+    "reason",
+)
 
 
 @dataclass(frozen=True, slots=True)

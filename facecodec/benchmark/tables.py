@@ -118,10 +118,14 @@ def refusal_table(found: Sequence[Comparison]) -> Table:
     rows = []
     for c in found:
         values = [Cell("-" if v is None else signed(v)) for v in (c.akima, c.pchip)]
-        counts = (Cell(f"{100 * c.overlap:.0f} %"), Cell(f"{c.used} of {c.clips}"))
+        counts = (*(Cell(f"{100 * o:.0f} %") for o in (c.overlap, c.union)), Cell(f"{c.used} of {c.clips}"))
         rows.append((Cell(f"{c.anchor}, {c.measure.title}"), *values, *counts, Cell(c.reason or "-")))
-    head = ("anchor, measure", "Akima", "PCHIP", "overlap", "clips", "refused because")
-    text = "Both interpolations; where they differ, trust neither far. The commonest reason of the clips."
+    head = ("anchor, measure", "Akima", "PCHIP", "overlap", "of the union", "clips", "refused because")
+    text = (
+        "Both interpolations; where they differ, trust neither far. Overlap decides; beside it is the "
+        "ranges' intersection over their union, which an anchor that is swept further has less of. The "
+        "reason is the commonest of the clips."
+    )
     return Table("BD-rates in full", text, head, tuple(rows))
 
 
