@@ -1,4 +1,9 @@
-"""The reference codec against every anchor in every measure: BD-rates over clips, or why there are none."""
+"""The reference codec against every anchor in every measure: BD-rates over clips, or why there are none.
+
+PCHIP decides: it never leaves the range of rates between two measured points. Akima, which is nearer the
+truth for smooth curves of many points, has been seen to swing far out where a measure saturates within four
+(DISTS: -83 against -26 %), so it stands beside.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +30,10 @@ class Comparison:
         measure: which.
         clips: on how many clips both were measured.
         used: on how many of them there is a BD-rate; it is given where that is at least half of them.
-        akima: BD-rate in per cent: the geometric mean of the clips' ratios of rates. Negative: the reference
+        pchip: BD-rate in per cent: the geometric mean of the clips' ratios of rates. Negative: the reference
             codec takes fewer bits. None where it is refused.
         interval: 95 %, bootstrap over the clips; None for a single clip.
-        pchip: the same mean by PCHIP.
+        akima: the same mean by Akima, to see how much the interpolation decides.
         overlap: mean over the clips; see :class:`facecodec.metrics.bdrate.BdRate`.
         union: mean over the clips of the ranges' intersection over their union, as the package counts
             overlap.
@@ -43,9 +48,9 @@ class Comparison:
     measure: Measure
     clips: int
     used: int
-    akima: float | None
-    interval: tuple[float, float] | None
     pchip: float | None
+    interval: tuple[float, float] | None
+    akima: float | None
     overlap: float
     union: float
     reason: str
@@ -61,8 +66,8 @@ class Comparison:
         good on more than half of the clips; ``floor`` where its cheapest point of equal or better quality
         costs more bits, so that only the reference codec goes so low; ``loss`` where that point costs fewer.
         """
-        if self.akima is not None:
-            return _side(self.interval or (self.akima, self.akima), 0.0)
+        if self.pchip is not None:
+            return _side(self.interval or (self.pchip, self.pchip), 0.0)
         if self.clips and self.unmatched > self.clips / 2:
             return "win"
         if self.factor is None or self.clips - self.unmatched < self.clips / 2:
@@ -104,12 +109,12 @@ def compare(results: Results, measures: Sequence[Measure] = SHOWN) -> tuple[Comp
 
 
 def _over_clips(anchor: str, measure: Measure, found: Sequence[BdRate]) -> Comparison:
-    akima, interval, pchip = None, None, None
+    pchip, interval, akima = None, None, None
     used = [(bd.akima, bd.pchip) for bd in found if bd.akima is not None and bd.pchip is not None]
     refused = 2 * len(used) < len(found)
     if not refused:
-        akima, interval = _percent([a for a, _ in used])
-        pchip, _ = _percent([p for _, p in used])
+        pchip, interval = _percent([p for _, p in used])
+        akima, _ = _percent([a for a, _ in used])
     factors = [math.log(bd.cheapest) for bd in found if bd.cheapest is not None]
     factor, factor_interval = _factor(factors) if refused and factors else (None, None)
     reasons = Counter(bd.reason for bd in found if bd.reason)
@@ -118,9 +123,9 @@ def _over_clips(anchor: str, measure: Measure, found: Sequence[BdRate]) -> Compa
         measure=measure,
         clips=len(found),
         used=len(used),
-        akima=akima,
-        interval=interval,
         pchip=pchip,
+        interval=interval,
+        akima=akima,
         overlap=math.fsum(bd.overlap for bd in found) / len(found),
         union=math.fsum(bd.union for bd in found) / len(found),
         reason=reasons.most_common(1)[0][0] if refused else "",

@@ -30,8 +30,8 @@ _POINT_FIELDS = (
 )
 _COSTS = ("encode_fps", "decode_fps", "peak_mib")
 _COMPARED = (
-    "akima",
     "pchip",
+    "akima",
     "overlap",
     "union",
     "clips",

@@ -80,10 +80,10 @@ def factor_text(value: float) -> str:
 def verdict_cell(found: Comparison) -> Cell:
     """BD-rate and its interval, or the factor and why there is no BD-rate."""
     overlap = f"overlap {100 * found.overlap:.0f} %"
-    if found.akima is not None:
+    if found.pchip is not None:
         ends = f"{signed(found.interval[0])} to {signed(found.interval[1])}; " if found.interval else ""
         some = f"; {found.used} of {found.clips} clips" if found.used < found.clips else ""
-        return Cell(signed(found.akima), f"{ends}{overlap}{some}", found.verdict)
+        return Cell(signed(found.pchip), f"{ends}{overlap}{some}{_akima_note(found)}", found.verdict)
     if found.verdict == "win":
         return Cell("never", f"on {found.unmatched} of {found.clips} clips", found.verdict)
     if found.factor is None:
@@ -91,6 +91,14 @@ def verdict_cell(found: Comparison) -> Cell:
     limits = found.factor_interval
     span = f"{factor_text(limits[0])} to {factor_text(limits[1])}; " if limits else ""
     return Cell(factor_text(found.factor), f"{span}{overlap}", found.verdict)
+
+
+def _akima_note(found: Comparison) -> str:
+    """The other interpolation, where it changes the bits by more than a tenth."""
+    if found.akima is None or found.pchip is None:
+        return ""
+    ratio = (100 + found.akima) / (100 + found.pchip)
+    return "" if 1 / 1.1 <= ratio <= 1.1 else f"; Akima {signed(found.akima)}"
 
 
 def bd_table(found: Sequence[Comparison], reference: str) -> Table:
@@ -104,11 +112,12 @@ def bd_table(found: Sequence[Comparison], reference: str) -> Table:
         rows.append((Cell(measure.title), *(Cell("-") if c is None else verdict_cell(c) for c in cells)))
     text = (
         f"BD-rate of {reference} against each anchor: bits for equal quality, negative where {reference} "
-        "takes fewer. Akima interpolation on the logarithm of the rate over hulls of all resolutions; "
-        "geometric mean over clips, 95 % interval by bootstrap over clips. It is refused where the anchor "
-        f"reaches less than half of {reference}'s range of quality on more than half of the clips. \u00d7n "
-        f"says instead that the anchor's cheapest point of equal or better quality costs n times the bits; "
-        f"never: within its sweep it is nowhere as good as {reference}'s worst point."
+        "takes fewer. PCHIP interpolation on the logarithm of the rate over hulls of all resolutions (Akima "
+        "is named where it differs by more than a tenth); geometric mean over clips, 95 % interval by "
+        f"bootstrap over clips. It is refused where the anchor reaches less than half of {reference}'s range "
+        "of quality on more than half of the clips. \u00d7n says instead that the anchor's cheapest point of "
+        f"equal or better quality costs n times the bits; never: within its sweep it is nowhere as good as "
+        f"{reference}'s worst point."
     )
     return Table("BD-rate", text, ("", *anchors), tuple(rows))
 
@@ -117,10 +126,10 @@ def refusal_table(found: Sequence[Comparison]) -> Table:
     """Both interpolations beside each other, or why there is no BD-rate."""
     rows = []
     for c in found:
-        values = [Cell("-" if v is None else signed(v)) for v in (c.akima, c.pchip)]
+        values = [Cell("-" if v is None else signed(v)) for v in (c.pchip, c.akima)]
         counts = (*(Cell(f"{100 * o:.0f} %") for o in (c.overlap, c.union)), Cell(f"{c.used} of {c.clips}"))
         rows.append((Cell(f"{c.anchor}, {c.measure.title}"), *values, *counts, Cell(c.reason or "-")))
-    head = ("anchor, measure", "Akima", "PCHIP", "overlap", "of the union", "clips", "refused because")
+    head = ("anchor, measure", "PCHIP", "Akima", "overlap", "of the union", "clips", "refused because")
     text = (
         "Both interpolations; where they differ, trust neither far. Overlap decides; beside it is the "
         "ranges' intersection over their union, which an anchor that is swept further has less of. The "

@@ -10,6 +10,9 @@ from facecodec.benchmark.curves import clips_of, codecs_of
 from facecodec.benchmark.results import Results
 from facecodec.benchmark.tables import escaped, factor_text, signed
 
+FEW_CLIPS = 6
+"""Below so many clips a bootstrap over clips is said to say little."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -44,6 +47,8 @@ def headline(results: Results, found: Sequence[Comparison]) -> str:
         said += f" In {counts['floor']} the anchor reaches that quality or a better one, but no rate as low."
     if counts["open"] + counts["unknown"]:
         said += f" {counts['open'] + counts['unknown']} stay undecided."
+    if clips < FEW_CLIPS:
+        said += " So few clips say little: intervals are hardly more than the range over them."
     return said
 
 
@@ -78,8 +83,8 @@ def statements(found: Sequence[Comparison]) -> tuple[Statement, ...]:
 
 def _size(found: Comparison) -> float:
     """Bits of the reference codec over those of the anchor; 0 where the anchor never gets there."""
-    if found.akima is not None:
-        return 1 + found.akima / 100
+    if found.pchip is not None:
+        return 1 + found.pchip / 100
     return 1 / found.factor if found.factor else 0.0
 
 
@@ -89,8 +94,8 @@ def _listed(found: Sequence[Comparison], *, best_first: bool) -> str:
 
 
 def _figure(found: Comparison) -> str:
-    if found.akima is not None:
-        return signed(found.akima)
+    if found.pchip is not None:
+        return signed(found.pchip)
     if found.verdict == "win":
         return "(never as good)"
     if found.factor is None:

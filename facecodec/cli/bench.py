@@ -73,7 +73,6 @@ def bench(
     """
     from facecodec.benchmark import sweep
     from facecodec.benchmark.quality import Sampling
-    from facecodec.benchmark.report import write_report
     from facecodec.benchmark.results import save_results
 
     listed = find_sequences(what, data, sequences, frames)
@@ -90,7 +89,6 @@ def bench(
     results = _run(listed[: sweep.QUICK_CLIPS] if quick else listed, settings, jobs, scheduler)
     out.mkdir(parents=True, exist_ok=True)
     save_results(results, out / "results.json")
-    write_report(results, out)
     typer.echo(_summary(results, out), err=True)
     typer.echo(f"report: {_report(results, listed[:pictures], settings, out)}", err=True)
 

@@ -102,7 +102,7 @@ class BdRate:
     def __str__(self) -> str:
         """One line for people; the overlap is always in it."""
         if self.akima is not None and self.pchip is not None:
-            said = f"{self.akima:+.1f} % (PCHIP {self.pchip:+.1f} %)"
+            said = f"{self.pchip:+.1f} % (Akima {self.akima:+.1f} %)"
         else:
             said = f"refused: {self.reason}"
             said += f"; {self.cheapest:.2f} times the bits" if self.cheapest is not None else ""

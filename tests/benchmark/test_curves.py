@@ -13,7 +13,9 @@ from facecodec.benchmark.curves import codecs_of, curve_of, mean_curve, mean_poi
 from facecodec.benchmark.measures import SHOWN, measure_of
 from facecodec.benchmark.quality import MEASURES
 from facecodec.benchmark.results import Results
+from facecodec.benchmark.tables import verdict_cell
 from facecodec.benchmark.wording import by_group, headline, missing_reference, statements
+from facecodec.metrics.bdrate import Curve, bd_rate
 from tests.benchmark.synthetic import make_results
 
 pytest.importorskip("bjontegaard")
@@ -95,10 +97,10 @@ def test_what_codecs_are_compared_in(run: Results) -> None:
     found = {(c.anchor, c.measure.field): c for c in compare(run)}
     assert len(found) == 5 * len(SHOWN)
     good = found["x264-ld", "lpips"]
-    assert good.akima is not None
-    assert good.akima < -50
+    assert good.pchip is not None
+    assert good.pchip < -50
     assert good.interval is not None
-    assert good.interval[0] < good.akima < good.interval[1] < 0
+    assert good.interval[0] < good.pchip < good.interval[1] < 0
     assert (good.verdict, good.used, good.clips) == ("win", 3, 3)
     assert found["vvenc", "psnr"].verdict == "loss"
 
@@ -109,11 +111,11 @@ def test_the_mean_over_clips_is_that_of_the_logarithms(run: Results) -> None:
         one = replace(run, points=tuple(p for p in run.points if p.clip == clip))
         (found,) = [c for c in compare(one, (LPIPS,)) if c.anchor == "svt-av1"]
         assert found.interval is None
-        assert found.akima is not None
+        assert found.pchip is not None
         assert found.verdict == "win"
-        singles.append(math.log(1 + found.akima / 100))
+        singles.append(math.log(1 + found.pchip / 100))
     (all_three,) = [c for c in compare(run, (LPIPS,)) if c.anchor == "svt-av1"]
-    assert all_three.akima == pytest.approx(100 * (math.exp(np.mean(singles)) - 1))
+    assert all_three.pchip == pytest.approx(100 * (math.exp(np.mean(singles)) - 1))
 
 
 def test_refused_comparisons_say_how_many_times_the_bits(run: Results) -> None:
@@ -122,7 +124,7 @@ def test_refused_comparisons_say_how_many_times_the_bits(run: Results) -> None:
     ours = [p for p in run.points if p.codec == "facecodec"]
     better = [replace(p, quality=replace(p.quality, psnr=p.quality.psnr + 10)) for p in floor]
     (found,) = compare(replace(run, points=(*better, *ours)), (PSNR,))
-    assert found.akima is None
+    assert found.pchip is None
     assert found.verdict == "loss"  # and its floor is cheaper than facecodec's best point
     cheap = [replace(p, kbps=3 * p.kbps) for p in better]
     (found,) = compare(replace(run, points=(*cheap, *ours)), (PSNR,))
@@ -156,3 +158,24 @@ def test_runs_without_reference_or_anchors_say_so(run: Results) -> None:
     assert codecs_of(alone) == ("facecodec",)
     assert "No anchor" in missing_reference(alone)
     assert missing_reference(run) == ""
+
+
+def test_akima_is_named_where_it_swings_out(run: Results) -> None:
+    (found,) = [c for c in compare(run, (LPIPS,)) if c.anchor == "x265"]
+    assert found.pchip is not None
+    assert "Akima" not in verdict_cell(replace(found, akima=found.pchip)).note
+    swung = verdict_cell(replace(found, akima=found.pchip / 2))
+    assert swung.text.endswith("%")
+    assert "Akima \u2212" in swung.note
+    # Four points of a measure that saturates: Akima leaves the measured rates, PCHIP does not.
+    steep = Curve.of((5.0, 20.0, 40.0, 80.0), (0.5, 0.90, 0.91, 0.911))
+    flat = Curve.of((10.0, 20.0, 40.0, 80.0), (0.5, 0.6, 0.7, 0.911))
+    pchip = bd_rate(flat, steep).pchip
+    assert pchip is not None
+    assert 5 / 80 < 1 + pchip / 100 < 80 / 10
+
+
+def test_few_clips_are_said_to_say_little(run: Results) -> None:
+    assert "So few clips" in headline(run, compare(run, (LPIPS,)))
+    many = make_results(6)
+    assert "So few clips" not in headline(many, compare(many, (LPIPS,)))

@@ -186,8 +186,8 @@ def test_comparisons_are_in_a_csv_too(files: ReportFiles) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5 * len(KEPT)
     for row in rows:
-        if row["akima"]:
-            assert float(row["low"]) <= float(row["akima"]) <= float(row["high"])
+        if row["pchip"]:
+            assert float(row["low"]) <= float(row["pchip"]) <= float(row["high"])
         else:
             assert row["reason"]
 
