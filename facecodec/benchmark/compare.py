@@ -62,15 +62,20 @@ class Comparison:
     def verdict(self) -> Verdict:
         """Whether the reference codec wins: the whole interval has to lie on one side, else it is ``open``.
 
-        With a single clip its own figure decides. Without a BD-rate: ``win`` where the anchor is nowhere as
-        good on more than half of the clips; ``floor`` where its cheapest point of equal or better quality
-        costs more bits, so that only the reference codec goes so low; ``loss`` where that point costs fewer.
+        With a single clip its own figure decides, but not if others were refused. Without a BD-rate: ``win``
+        where the anchor is nowhere as good on more than half of the clips; ``floor`` where its cheapest point
+        of equal or better quality costs more bits, so that only the reference codec goes so low; ``loss``
+        where that point costs fewer.
         """
         if self.pchip is not None:
+            if self.interval is None and self.clips > 1:
+                return "open"
             return _side(self.interval or (self.pchip, self.pchip), 0.0)
         if self.clips and self.unmatched > self.clips / 2:
             return "win"
         if self.factor is None or self.clips - self.unmatched < self.clips / 2:
+            return "unknown"
+        if self.factor_interval is None and self.clips > 1:
             return "unknown"
         low, high = self.factor_interval or (self.factor, self.factor)
         side = _side((-high, -low), -1.0)

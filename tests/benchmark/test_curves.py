@@ -175,6 +175,19 @@ def test_akima_is_named_where_it_swings_out(run: Results) -> None:
     assert 5 / 80 < 1 + pchip / 100 < 80 / 10
 
 
+def test_one_clip_of_several_decides_nothing(run: Results) -> None:
+    (found,) = [c for c in compare(run, (LPIPS,)) if c.anchor == "x265"]
+    assert found.verdict == "win"
+    assert replace(found, interval=None, used=1).verdict == "open"
+    assert replace(found, interval=None, used=1, clips=1).verdict == "win"
+    refused = replace(found, pchip=None, interval=None, factor=2.0, factor_interval=None)
+    assert refused.verdict == "unknown"
+    assert replace(refused, clips=1).verdict == "floor"
+    assert replace(refused, factor_interval=(1.2, 3.0)).verdict == "floor"
+    assert replace(refused, factor_interval=(0.8, 3.0)).verdict == "open"
+    assert replace(refused, factor=0.5, factor_interval=(0.4, 0.6)).verdict == "loss"
+
+
 def test_few_clips_are_said_to_say_little(run: Results) -> None:
     assert "So few clips" in headline(run, compare(run, (LPIPS,)))
     many = make_results(6)
