@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,7 +29,7 @@ from facecodec.benchmark.report import (
 from facecodec.benchmark.results import LeftOut, Results
 from facecodec.benchmark.svg import Line, Mark, Style, plot, rate_ticks, ticks
 from facecodec.benchmark.tables import share_table, speed_table
-from facecodec.errors import MediaError, ShapeError
+from facecodec.errors import ConfigError, MediaError, ShapeError
 from tests.benchmark.synthetic import make_results
 
 pytest.importorskip("bjontegaard")
@@ -280,3 +281,13 @@ def test_a_plot_places_more_bits_to_the_right_and_larger_values_above() -> None:
     assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.15)
     assert places[0][1] > places[1][1] > places[2][1]
     assert plot("PSNR", [], higher_is_better=True) == ""
+
+
+def test_an_absent_package_is_named(run: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facecodec.benchmark.sweep import Settings
+    from facecodec.cli.bench import _report
+
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ConfigError, match=r"jinja2.*facecodec\[bench\]"):
+        _report(run, [], Settings("set", tmp_path / "cache"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
