@@ -21,8 +21,10 @@ METRIC_MODULES = (
     "facecodec.metrics.dists",
     "facecodec.metrics.identity",
     "facecodec.metrics.landmark",
+    "facecodec.metrics.ms_ssim",
     "facecodec.metrics.ssim",
     "facecodec.metrics.temporal",
+    "facecodec.metrics.vmaf",
     "facecodec.track.tracker",
 )
 
