@@ -133,15 +133,18 @@ class Encoder:
         """Frames that were taken and are not coded yet."""
         return len(self._window)
 
-    def request_keyframe(self, quality: int | None = None) -> None:
-        """Send a new reference picture with the next group, whatever the old one shows.
+    @property
+    def reference_quality(self) -> int:
+        """Quality of reference pictures to come, 0 to 100; a call may change it."""
+        return self._references.quality
 
-        Args:
-            quality: of this picture and those to come, 0 to 100; None leaves it.
-        """
+    @reference_quality.setter
+    def reference_quality(self, quality: int) -> None:
+        self._references.quality = quality
+
+    def request_keyframe(self) -> None:
+        """Send a new reference picture with the next group that shows a face."""
         self._keyframe_asked = True
-        if quality is not None:
-            self._references.quality = quality
 
     def acknowledge(self, ref_id: int) -> bool:
         """Say, in a call, that the receiver holds a reference picture: groups are made from it from now on.

@@ -15,7 +15,7 @@ _GAP_MAX_S = 0.6
 """Frames further apart are not bridged."""
 _PATIENCE = 2.2
 """Frames further apart than so many usual steps have one missing between them."""
-_HOLD_S = 0.12
+_HOLD_S = 0.15
 """Seconds behind the last frame before idle motion begins."""
 _RETURN_S = 0.25
 """Seconds in which idle motion goes over into received motion."""

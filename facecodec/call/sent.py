@@ -17,6 +17,8 @@ from facecodec.transport.sequence import distance
 _REMEMBERED = 256
 _REORDERING = 4
 """A bundle that is missing behind so many others counts as lost."""
+_RUN_MAX = 3
+"""Of losses in a row no more are counted: an outage is not for want of rate."""
 PROBES_MAX = 4
 _ROUND_TRIP_GAIN = 0.125
 _CLOCK_BITS = 16
@@ -58,7 +60,7 @@ class SentBundles:
         self._rate, self._path = rate, PathDelay()
         self._sent: OrderedDict[int, SentBundle] = OrderedDict()
         self._arrived: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
-        self._newest = -1
+        self._newest, self._run = -1, 0
         self._clock: int | None = None
 
     def add(self, number: int, bundle: SentBundle) -> None:
@@ -109,7 +111,9 @@ class SentBundles:
                 break
             if not bundle.judged:
                 bundle.judged = True
-                self._rate.count(not bundle.held)
+                self._run = 0 if bundle.held else self._run + 1
+                if self._run <= _RUN_MAX:
+                    self._rate.count(not bundle.held)
 
     def _measure(self, bundle: SentBundle, report: Report, now_s: float) -> None:
         sample = max(now_s - bundle.sent_s - report.hold_ms / 1000.0, 0.0)
@@ -137,7 +141,6 @@ class SentMessage:
     Attributes:
         fragments: its datagrams.
         ref_id: slot of the reference picture in it; None for others.
-        is_header: it is the stream header.
         left: fragments that have not left the pacer yet.
         last_s: when the last fragment left.
         probes: times that nothing was heard of it.
@@ -146,9 +149,8 @@ class SentMessage:
 
     fragments: list[Datagram]
     ref_id: int | None
-    is_header: bool
     left: int
-    last_s: float
+    last_s: float = 0.0
     probes: int = 0
     again_s: dict[int, float] = field(default_factory=dict)
 

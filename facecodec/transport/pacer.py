@@ -7,9 +7,6 @@ from collections import deque
 from facecodec.transport.datagram import Datagram
 from facecodec.transport.overhead import Overhead
 
-_SHARE_MIN = 0.25
-"""Share of the rate that pictures get at least, however much motion and sound take."""
-
 
 class Pacer:
     """A queue of fragments behind a leaky bucket (as in RFC 9002, section 7.7).
@@ -51,19 +48,18 @@ class Pacer:
         self._queue.clear()
         self.waiting = 0
 
-    def poll(self, now_s: float, kbps: float, taken_kbps: float) -> list[Datagram]:
+    def poll(self, now_s: float, kbps: float) -> list[Datagram]:
         """What may leave now.
 
         Args:
             now_s: the time.
-            kbps: rate of the path.
-            taken_kbps: what bundles take of it.
+            kbps: rate of fragments, headers included.
         """
         elapsed = 0.0 if self._last_s is None else max(now_s - self._last_s, 0.0)
         self._last_s = now_s if self._last_s is None else max(now_s, self._last_s)
-        rate = max(kbps - taken_kbps, _SHARE_MIN * kbps) * 125.0
-        largest = self._overhead.on_wire(1150)
-        self._credit = min(self._credit + elapsed * rate, 0.0 if not self._queue else largest)
+        self._credit += elapsed * kbps * 125.0
+        if not self._queue:
+            self._credit = min(self._credit, 0.0)
         out = []
         while self._queue and self._credit >= 0:
             size = self._overhead.on_wire(len(self._queue[0].data))

@@ -58,17 +58,22 @@ SETTINGS = (
 
 
 class PathDelay:
-    """Queueing delay of a path: how much later things arrive than the fastest of the last 20 seconds."""
+    """Queueing delay of a path: how much later things arrive than the fastest of the last 20 seconds.
+
+    The fastest of four in a row is taken: jitter alone is not a queue.
+    """
 
     def __init__(self) -> None:
         self._times: deque[tuple[float, float]] = deque(maxlen=400)
+        self._last: deque[float] = deque(maxlen=4)
 
     def observe(self, now_s: float, one_way_s: float) -> float:
         """Take a delay between two clocks, of whatever offset; returns the queueing delay, seconds."""
         while self._times and now_s - self._times[0][0] > _BASE_S:
             self._times.popleft()
         self._times.append((now_s, one_way_s))
-        return one_way_s - min(value for _, value in self._times)
+        self._last.append(one_way_s)
+        return min(self._last) - min(value for _, value in self._times)
 
 
 class RateController:
@@ -113,11 +118,12 @@ class RateController:
         """
         elapsed = 0.0 if self._last_s is None else min(max(now_s - self._last_s, 0.0), 1.0)
         self._last_s, self.queue_s = now_s, queue_s
+        if queue_s > _QUEUE_HIGH_S:
+            self.burst_kbps = max(self.burst_kbps * 0.6, self.target_kbps)
         if queue_s > _QUEUE_HIGH_S or self.loss > _LOSS_HIGH:
             if now_s >= self._hold_until:
                 base = min(self.target_kbps, received_kbps or self.target_kbps)
                 self.target_kbps = max(base * _BACK_OFF, self._min)
-                self.burst_kbps = max(self.burst_kbps * 0.5, self.target_kbps)
                 self._hold_until = now_s + _HOLD_S
         elif queue_s < _QUEUE_LOW_S and now_s >= self._hold_until:
             self.target_kbps = min(self.target_kbps * (1 + _GROWTH * elapsed), self._max)

@@ -1,0 +1,169 @@
+"""What a sender keeps beside its encoder: sound that waits, bytes that it sent, what the rate allows."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from facecodec.bitstream import opus_duration
+from facecodec.call.config import CallConfig
+from facecodec.call.stats import WireBytes
+from facecodec.transport import Datagram, Overhead, SoundPart
+from facecodec.transport.bundle import SOUND_MAX, TICK
+from facecodec.transport.rate import RateController, Setting, SettingChooser
+
+SOUND_BYTES_MAX = 1000
+"""Bytes of sound in a bundle."""
+_WAITING_MAX = 64
+_WINDOW_S = 2.0
+_PICTURE_SHARE = 0.1
+"""Share of the rate that new reference pictures may take in the long run, unless they are asked for,"""
+_PICTURE_CREDIT = 3000.0
+"""and bytes that may be saved for them."""
+_FIRST_QUALITY = 30
+"""Quality of the first reference picture: small, so that it is soon there."""
+
+
+class SoundQueue:
+    """Opus packets that wait for a bundle; the oldest beyond 64 are dropped."""
+
+    def __init__(self) -> None:
+        self._packets: deque[tuple[int, bytes, float]] = deque(maxlen=_WAITING_MAX)
+
+    def push(self, tick: int, packet: bytes, now_s: float) -> None:
+        """Add a packet that starts at a time in 1/400 s."""
+        self._packets.append((tick, packet, now_s))
+
+    def waited(self, now_s: float) -> float:
+        """Seconds that the oldest has waited; below 0 where there is none."""
+        return now_s - self._packets[0][2] if self._packets else -1.0
+
+    def take(self) -> SoundPart | None:
+        """The sound that waits, up to its first gap, as much as fits a bundle; None where there is none."""
+        if not self._packets:
+            return None
+        start = at = self._packets[0][0]
+        packets: list[bytes] = []
+        size = 0
+        while self._packets and len(packets) < SOUND_MAX:
+            tick, packet, _ = self._packets[0]
+            size += len(packet) + 2
+            if packets and (abs(tick - at) > 1 or size > SOUND_BYTES_MAX):
+                break
+            self._packets.popleft()
+            packets.append(packet)
+            at += opus_duration(packet) // TICK
+        return SoundPart(start * TICK, tuple(packets))
+
+
+class WireMeter:
+    """Counts bytes on the wire.
+
+    Args:
+        overhead: what the network adds to a datagram.
+
+    Attributes:
+        total: since the start, by part.
+    """
+
+    def __init__(self, overhead: Overhead) -> None:
+        self.total = WireBytes()
+        self._overhead = overhead
+        self._recent: deque[tuple[float, int]] = deque(maxlen=2048)
+
+    def count(self, datagram: Datagram, content: WireBytes, now_s: float) -> int:
+        """Take a datagram with what is known to be in it; returns its bytes on the wire."""
+        size, total = self._overhead.on_wire(len(datagram.data)), self.total
+        self.total = WireBytes(
+            total.headers + size - content.total,
+            total.sound + content.sound,
+            total.motion + content.motion,
+            total.pictures + content.pictures,
+            total.feedback + content.feedback,
+        )
+        self._recent.append((now_s, size))
+        while now_s - self._recent[0][0] > _WINDOW_S:
+            self._recent.popleft()
+        return size
+
+    def kbps(self) -> float:
+        """Rate over the last 2 seconds."""
+        span = self._recent[-1][0] - self._recent[0][0] if self._recent else 0.0
+        return sum(size for _, size in self._recent) / max(span, 0.5) / 125.0
+
+
+class Steering:
+    """What the rate allows, looked at once a second.
+
+    Args:
+        config: of the call.
+
+    Attributes:
+        rate: the target.
+        setting: how motion is sent.
+        has_picture: whether the other side has a reference picture.
+    """
+
+    def __init__(self, config: CallConfig) -> None:
+        self.rate = RateController(config.start_kbps, config.min_kbps, config.max_kbps, config.burst_kbps)
+        self.has_picture = False
+        self._quality = config.encoder.ref_quality
+        self._chooser = SettingChooser(config.overhead, config.encoder.qp)
+        self.setting: Setting = self._chooser.choose(self.rate.target_kbps)
+        self._credit = 0.0
+        self._first_is_sent = self._is_refined = False
+        self._sound_bytes = self._bundle_bytes = 0
+        self._bundles_kbps = 0.0
+        self._checked_s: float | None = None
+
+    def look(self, now_s: float) -> bool:
+        """Choose anew if a second has gone by; whether it has."""
+        if self._checked_s is None:
+            self._checked_s = now_s
+        elapsed = now_s - self._checked_s
+        if elapsed < 1.0:
+            return False
+        self._checked_s = now_s
+        self._chooser.saw_sound(self._sound_bytes / 125.0 / elapsed)
+        self._bundles_kbps = self._bundle_bytes / 125.0 / elapsed
+        self._sound_bytes = self._bundle_bytes = 0
+        self.setting = self._chooser.choose(self.rate.target_kbps)
+        saved = self._credit + _PICTURE_SHARE * self.rate.target_kbps * 125.0
+        self._credit = min(saved, _PICTURE_CREDIT)
+        return True
+
+    def saw_bundle(self, size: int, content: WireBytes) -> None:
+        """Take a bundle's bytes on the wire, and what was in it."""
+        self._bundle_bytes += size
+        self._sound_bytes += content.sound
+
+    def saw_motion(self, levels: int, frames: int, qp: int) -> None:
+        """Take the bytes of a motion unit."""
+        self._chooser.saw_motion(levels, frames, qp)
+
+    def saw_picture(self, size: int, *, reference: bool) -> None:
+        """Take the bytes on the wire of a message that is queued."""
+        self._credit -= size
+        if reference:
+            self._is_refined, self._first_is_sent = self._first_is_sent, True
+
+    @property
+    def may_send_picture(self) -> bool:
+        """Whether there is room for a reference picture that nobody asked for."""
+        return self._credit >= 0
+
+    @property
+    def shall_refine(self) -> bool:
+        """Whether it is time for a picture of full quality after the first one."""
+        return self.has_picture and not self._is_refined and self._credit >= 0
+
+    @property
+    def picture_quality(self) -> int:
+        """Quality of the next reference picture, 0 to 100."""
+        quality = min(self.setting.ref_quality, self._quality)
+        return quality if self._first_is_sent else min(quality, _FIRST_QUALITY)
+
+    @property
+    def picture_kbps(self) -> float:
+        """Rate at which pictures may leave."""
+        rate = max(self.rate.burst_kbps, self.rate.target_kbps)
+        return max(rate - self._bundles_kbps, rate * (0.25 if self.has_picture else 0.5))
