@@ -15,12 +15,12 @@ SOUND_BYTES_MAX = 1000
 """Bytes of sound in a bundle."""
 _WAITING_MAX = 64
 _WINDOW_S = 2.0
-_PICTURE_SHARE = 0.1
-"""Share of the rate that new reference pictures may take in the long run, unless they are asked for,"""
+_PICTURE_SHARE = (0.03, 0.25)
+"""Share of the rate, at least and at most, that new reference pictures may take in the long run, unless they are
+asked for: what bundles leave of it,"""
+_AIM = 0.97
 _PICTURE_CREDIT = 3000.0
 """and bytes that may be saved for them."""
-_FIRST_QUALITY = 30
-"""Quality of the first reference picture: small, so that it is soon there."""
 
 
 class SoundQueue:
@@ -110,7 +110,6 @@ class Steering:
         self._chooser = SettingChooser(config.overhead, config.encoder.qp)
         self.setting: Setting = self._chooser.choose(self.rate.target_kbps)
         self._credit = 0.0
-        self._first_is_sent = self._is_refined = False
         self._sound_bytes = self._bundle_bytes = 0
         self._bundles_kbps = 0.0
         self._checked_s: float | None = None
@@ -127,8 +126,9 @@ class Steering:
         self._bundles_kbps = self._bundle_bytes / 125.0 / elapsed
         self._sound_bytes = self._bundle_bytes = 0
         self.setting = self._chooser.choose(self.rate.target_kbps)
-        saved = self._credit + _PICTURE_SHARE * self.rate.target_kbps * 125.0
-        self._credit = min(saved, _PICTURE_CREDIT)
+        low, high = (share * self.rate.target_kbps for share in _PICTURE_SHARE)
+        left = min(max(_AIM * self.rate.target_kbps - self._bundles_kbps, low), high)
+        self._credit = min(self._credit + left * 125.0 * elapsed, _PICTURE_CREDIT)
         return True
 
     def saw_bundle(self, size: int, content: WireBytes) -> None:
@@ -140,11 +140,9 @@ class Steering:
         """Take the bytes of a motion unit."""
         self._chooser.saw_motion(levels, frames, qp)
 
-    def saw_picture(self, size: int, *, reference: bool) -> None:
+    def saw_picture(self, size: int) -> None:
         """Take the bytes on the wire of a message that is queued."""
         self._credit -= size
-        if reference:
-            self._is_refined, self._first_is_sent = self._first_is_sent, True
 
     @property
     def may_send_picture(self) -> bool:
@@ -152,15 +150,9 @@ class Steering:
         return self._credit >= 0
 
     @property
-    def shall_refine(self) -> bool:
-        """Whether it is time for a picture of full quality after the first one."""
-        return self.has_picture and not self._is_refined and self._credit >= 0
-
-    @property
     def picture_quality(self) -> int:
         """Quality of the next reference picture, 0 to 100."""
-        quality = min(self.setting.ref_quality, self._quality)
-        return quality if self._first_is_sent else min(quality, _FIRST_QUALITY)
+        return min(self.setting.ref_quality, self._quality)
 
     @property
     def picture_kbps(self) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
 from facecodec.motion.idle import IdleMotion
 from facecodec.motion.pose import Pose, blend
 from facecodec.transport.jitter import TimedBuffer
+from facecodec.types import CropTransform
 
 FRAMES_KEPT = 64
 _GAP_MAX_S = 0.6
@@ -45,12 +46,14 @@ class Received:
         pose: the face.
         ref_id: slot of its reference picture.
         picture: number of the message that brought that picture.
+        crop: the square that it shows.
     """
 
     time_s: float
     pose: Pose
     ref_id: int
     picture: int
+    crop: CropTransform
 
 
 class Shown(NamedTuple):
@@ -72,13 +75,13 @@ class MotionPlayout:
         self._buffer: TimedBuffer[Received] = TimedBuffer(FRAMES_KEPT)
         self._idle = IdleMotion()
         self._idle_since: float | None = None
-        self._return_from: tuple[float, Received] | None = None
+        self._return_from: tuple[float, int] | None = None
 
     def insert(self, frames: list[Received]) -> None:
         """Add the frames of a motion unit."""
         for frame in frames:
             self._buffer.insert(round(frame.time_s * 1000), frame)
-            self._idle.learn(frame.time_s, frame.pose, frame.picture)
+            self._idle.learn(frame.time_s, frame.pose, frame.picture, frame.crop)
         for a, b in zip(frames, frames[1:], strict=False):
             self._learn_step(b.time_s - a.time_s)
 
@@ -104,28 +107,28 @@ class MotionPlayout:
         if after is not None and after.picture == before.picture:
             gap = after.time_s - before.time_s
             pose = blend(before.pose, after.pose, (time_s - before.time_s) / gap)
-            frame = Received(time_s, pose, before.ref_id, before.picture)
+            frame = replace(before, time_s=time_s, pose=pose)
             if gap > _PATIENCE * self.step_s and before.time_s < time_s < after.time_s:
                 state = State.INTERPOLATED
         if self._idle_since is not None:
             last = self._idle.pose(time_s)
             self._idle_since = None
             if last is not None:
-                self._return_from = (time_s, Received(time_s, last, frame.ref_id, self._idle.picture))
+                self._return_from = (time_s, self._idle.picture)
         return Shown(self._returning(time_s, frame), state)
 
     def _returning(self, time_s: float, frame: Received) -> Received:
         """Go over from idle motion, which goes on meanwhile, to what is received."""
         if self._return_from is None:
             return frame
-        start, idle = self._return_from
+        start, picture = self._return_from
         share = (time_s - start) / _RETURN_S
         pose = self._idle.pose(time_s)
-        if share >= 1.0 or pose is None or idle.picture != frame.picture:
+        if share >= 1.0 or pose is None or picture != frame.picture:
             self._return_from = None
             return frame
         smooth = share * share * (3 - 2 * share)
-        return Received(frame.time_s, blend(pose, frame.pose, smooth), frame.ref_id, frame.picture)
+        return replace(frame, pose=blend(pose, frame.pose, smooth))
 
     def _idling(self, time_s: float, last: Received, age: float) -> Shown:
         if self._idle_since is None:
@@ -133,7 +136,7 @@ class MotionPlayout:
             self._idle.start(time_s, last.pose, last.picture)
         state = State.LOST if age > LOST_S else State.IDLE
         pose = self._idle.pose(time_s) or last.pose
-        return Shown(Received(time_s, pose, last.ref_id, last.picture), state)
+        return Shown(replace(last, time_s=time_s, pose=pose), state)
 
     def _learn_step(self, seconds: float) -> None:
         if 0.0 < seconds < _STEP_MAX_S:

@@ -32,7 +32,7 @@ from facecodec.transport import Bundle, Channel, Datagram, Depacketiser, Message
 from facecodec.transport.bundle import BASE_MAX
 from facecodec.transport.jitter import PlayoutClock, TimedBuffer
 from facecodec.transport.packetise import feedback_datagram
-from facecodec.types import AudioPacket, U8Array
+from facecodec.types import AudioPacket, CropTransform, U8Array
 
 _SIZE_MAX = 1280 * 1280
 """Pixels of a shown picture: a call's other side is not trusted to ask for more memory."""
@@ -52,11 +52,13 @@ class ShownFrame:
         pixels: RGB, [H, W, 3].
         pts_s: its time on the wire: the sender's time less ``CallSender.epoch_s``.
         state: where it comes from.
+        crop: the square of the sender's picture that its reference picture shows.
     """
 
     pixels: U8Array
     pts_s: float
     state: State
+    crop: CropTransform
 
 
 class CallReceiver:
@@ -131,7 +133,7 @@ class CallReceiver:
         self._shown[state] += 1
         for values in self._decoder.timings.values():
             del values[:-100]
-        return ShownFrame(self._decoder.show(motion)[0].pixels, frame.time_s, state)
+        return ShownFrame(self._decoder.show(motion)[0].pixels, frame.time_s, state, frame.crop)
 
     def audio(self, now_s: float) -> list[AudioPacket]:
         """Opus packets whose time has come, in order; ``pts`` are samples at 48 kHz on the wire's clock.
@@ -220,11 +222,11 @@ class CallReceiver:
 
     def _show_later(self, motion: DecodedMotion, picture: int) -> float:
         base = float(self._decoder.motion.header.time_base)
-        frames = []
+        frames, crop = [], self._decoder.motion.buffer.get(motion.ref_id).crop
         for i, pts in enumerate(motion.pts):
             scene = None if motion.scene is None else motion.scene[i]
             pose = Pose(motion.meshes[i], motion.shapes[i], scene)
-            frames.append(Received(pts * base, pose, motion.ref_id, picture))
+            frames.append(Received(pts * base, pose, motion.ref_id, picture, crop))
         self._playout.insert(frames)
         self._frames += len(frames)
         if self._last_s is not None and len(frames) == 1:

@@ -16,7 +16,11 @@ from facecodec.transport.feedback import (
 _EVERY_S = 0.2
 """Seconds between reports that ride on bundles,"""
 _ALONE_S = 0.3
-"""and, where there are none, between datagrams of feedback alone."""
+"""and, where there are none, between datagrams of feedback alone;"""
+_BUSY_S = 0.1
+"""while a picture is coming, both are more frequent: its sender wants to know what the path carries."""
+_RIDES_S = 0.5
+"""Bundles that came so short a time ago will come again: reports wait for them."""
 _URGENT_S = 0.03
 """Urgent feedback waits so long for a bundle."""
 _LACK_S = 0.1
@@ -53,7 +57,7 @@ class Reporter:
         self._fresh = self._urgent = self._damaged = False
         self._urgent_s: float | None = None
         self._lack_s: float | None = None
-        self._told_s = self._pli_s = -1e9
+        self._told_s = self._pli_s = self._ride_s = -1e9
         self._nacked_s: dict[int, float] = {}
 
     @property
@@ -109,7 +113,11 @@ class Reporter:
         if urgent and self._urgent_s is None:
             self._urgent_s = now_s
         waited = urgent and self._urgent_s is not None and now_s - self._urgent_s >= _URGENT_S
-        due = self._fresh and now_s - self._told_s >= (_ALONE_S if alone else _EVERY_S)
+        if not alone:
+            self._ride_s = now_s
+        rides = alone and now_s - self._ride_s < _RIDES_S
+        every = _BUSY_S if self._depacketiser.assembling else _ALONE_S if alone else _EVERY_S
+        due = self._fresh and now_s - self._told_s >= every and not rides
         if not (due or (waited if alone else urgent)):
             return b""
         if missing:

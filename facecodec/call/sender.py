@@ -30,6 +30,10 @@ from facecodec.types import Frame, Packet, PacketKind
 TIME_BASE = Fraction(1, 1000)
 EPOCH_S = 1.0
 """Time on the wire of the first thing that is given."""
+_PROBE_S = 0.4
+"""Pictures wait so long for the first report of the path."""
+_SILENCE_S = 0.35
+"""While bundles are not reported for so long beyond a round trip, no pictures leave."""
 _HEAD_BYTES = 48
 """Room in a bundle for heads, at most."""
 
@@ -64,6 +68,7 @@ class CallSender:
         self._pictures: dict[int, int] = {}
         self._keyframe_asked = False
         self._pts = -1
+        self._probed_s: float | None = None
         self._bundle_end_s = self._frame_due_s = self._motion_s = -1e9
         self._bundle_open = False
         self._frames = self._dropped = self._references = self._plis = 0
@@ -123,9 +128,10 @@ class CallSender:
         self._pacer.push(self._messages.probes(now_s, self._patience()), first=True)
         if self._messages.given_up():
             self.request_keyframe()
+        fragments = self._pacer.poll(now_s, self._steering.picture_kbps) if self._knows_path(now_s) else []
         out = list(self._outbox)
         self._outbox.clear()
-        for datagram in self._pacer.poll(now_s, self._steering.picture_kbps):
+        for datagram in fragments:
             self._messages.left(datagram.data[0], now_s)
             self._meter.count(datagram, WireBytes(pictures=len(datagram.data) - FRAGMENT_HEAD), now_s)
             out.append(datagram)
@@ -141,6 +147,7 @@ class CallSender:
         if told.report:
             self._bundles.take(told.report, now_s)
         for number, message in self._messages.acknowledge(told.messages) if told.messages else ():
+            self._pacer.drop(number & 255)
             if message.ref_id is not None and self.encoder.acknowledge(message.ref_id):
                 self._picture = self._pictures[message.ref_id] = number
                 self._steering.has_picture = True
@@ -167,6 +174,7 @@ class CallSender:
             wire_kbps=self._meter.kbps(),
             target_kbps=rate.target_kbps,
             fps=setting.fps,
+            audio_bps=setting.audio_bps,
             bundle_s=setting.bundle_s,
             qp=self.encoder.motion.qp,
             round_trip_s=self._bundles.round_trip_s,
@@ -181,6 +189,18 @@ class CallSender:
     def close(self) -> None:
         """Stop the tracking thread."""
         self.encoder.close()
+
+    def _knows_path(self, now_s: float) -> bool:
+        """Whether reports come in time; an empty bundle asks for the first, before any picture leaves."""
+        if not len(self._pacer):
+            return True
+        if self._bundles.round_trip_s is not None:
+            return self._bundles.silence(now_s) < (self._bundles.round_trip_min_s or 0.0) + _SILENCE_S
+        if self._probed_s is None:
+            self._probed_s = now_s
+            self._emit(None, None, b"", None, now_s)
+            return False
+        return now_s - self._probed_s >= _PROBE_S
 
     def _since_epoch(self, time_s: float) -> float:
         if self.epoch_s is None:
@@ -204,8 +224,6 @@ class CallSender:
             return
         for values in self.encoder.timings.values():
             values.clear()
-        if self._steering.shall_refine and not len(self._messages):
-            self.encoder.request_keyframe()
 
     def _ends_bundle(self, time_s: float, step: float) -> bool:
         """Whether a frame is the last of its bundle; bundles follow each other without a gap."""
@@ -277,7 +295,7 @@ class CallSender:
         self._messages.add(self._packetiser.message - 1, SentMessage(fragments, ref_id, len(fragments)))
         self._pacer.push(fragments)
         wire = sum(self.config.overhead.on_wire(len(f.data)) for f in fragments)
-        self._steering.saw_picture(wire, reference=ref_id is not None)
+        self._steering.saw_picture(wire)
 
     def _send_bundle(self, motion: MotionPart | None, state: MotionState | None, now_s: float) -> bool:
         """Send motion with the sound that waits; False where the motion is too long for a datagram."""

@@ -53,10 +53,12 @@ class SentBundles:
 
     Attributes:
         round_trip_s: smoothed; None before the first report.
+        round_trip_min_s: the shortest so far; likewise.
     """
 
     def __init__(self, rate: RateController) -> None:
         self.round_trip_s: float | None = None
+        self.round_trip_min_s: float | None = None
         self._rate, self._path = rate, PathDelay()
         self._sent: OrderedDict[int, SentBundle] = OrderedDict()
         self._arrived: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
@@ -68,6 +70,11 @@ class SentBundles:
         self._sent[number] = bundle
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
+
+    def silence(self, now_s: float) -> float:
+        """Seconds for which the first bundle that was not reported yet has been on its way."""
+        first = next((b for n, b in self._sent.items() if n > self._newest), None)
+        return 0.0 if first is None else now_s - first.sent_s
 
     def base(self, next_number: int, picture: int) -> tuple[int, MotionState] | None:
         """The newest state that the other side holds and a bundle may follow: its number, and the state.
@@ -118,6 +125,7 @@ class SentBundles:
     def _measure(self, bundle: SentBundle, report: Report, now_s: float) -> None:
         sample = max(now_s - bundle.sent_s - report.hold_ms / 1000.0, 0.0)
         old = self.round_trip_s
+        self.round_trip_min_s = min(sample, self.round_trip_min_s or sample)
         self.round_trip_s = sample if old is None else old + _ROUND_TRIP_GAIN * (sample - old)
         raw = report.arrival_ms - int(bundle.sent_s * 1000.0)
         clock = raw if self._clock is None else self._clock + distance(raw, self._clock, _CLOCK_BITS)

@@ -38,6 +38,7 @@ class SenderStats:
         wire_kbps: rate on the wire over the last 2 seconds.
         target_kbps: rate that is aimed at.
         fps: frames a second at most.
+        audio_bps: bits a second that Opus should take.
         bundle_s: seconds of sound and motion in a datagram.
         qp: quantisation parameter of motion.
         round_trip_s: smoothed round trip; None before the first report.
@@ -54,6 +55,7 @@ class SenderStats:
     wire_kbps: float
     target_kbps: float
     fps: float
+    audio_bps: int
     bundle_s: float
     qp: int
     round_trip_s: float | None

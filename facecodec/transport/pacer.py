@@ -8,17 +8,18 @@ from facecodec.transport.datagram import Datagram
 from facecodec.transport.overhead import Overhead
 
 
+_STEP_S = 0.02
+"""Time between polls that costs no rate."""
+
+
 class Pacer:
     """A queue of fragments behind a leaky bucket (as in RFC 9002, section 7.7).
 
-    The bucket holds one fragment: two never leave together, and a bundle that comes behind one waits in the
+    Two never leave together at less than a fragment in 20 ms, so a bundle that comes behind one waits in the
     network for one fragment at most. :meth:`fragment_size` gives the size that takes a bundle's time.
 
     Args:
         overhead: what the network adds to a fragment.
-
-    Attributes:
-        waiting: bytes on the wire of what waits.
     """
 
     def __init__(self, overhead: Overhead) -> None:
@@ -26,7 +27,6 @@ class Pacer:
         self._queue: deque[Datagram] = deque()
         self._credit = 0.0
         self._last_s: float | None = None
-        self.waiting = 0
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -37,16 +37,19 @@ class Pacer:
 
     def push(self, datagrams: list[Datagram], *, first: bool = False) -> None:
         """Queue fragments: behind the others, or before them (those that are sent again)."""
-        self.waiting += sum(self._overhead.on_wire(len(d.data)) for d in datagrams)
+        new = [datagram for datagram in datagrams if datagram not in self._queue]
         if first:
-            self._queue.extendleft(reversed(datagrams))
+            self._queue.extendleft(reversed(new))
         else:
-            self._queue.extend(datagrams)
+            self._queue.extend(new)
 
     def clear(self) -> None:
         """Give up what waits."""
         self._queue.clear()
-        self.waiting = 0
+
+    def drop(self, message: int) -> None:
+        """Give up the fragments of a message (low bits of its number): it came whole."""
+        self._queue = deque(datagram for datagram in self._queue if datagram.data[0] != message)
 
     def poll(self, now_s: float, kbps: float) -> list[Datagram]:
         """What may leave now.
@@ -57,13 +60,10 @@ class Pacer:
         """
         elapsed = 0.0 if self._last_s is None else max(now_s - self._last_s, 0.0)
         self._last_s = now_s if self._last_s is None else max(now_s, self._last_s)
-        self._credit += elapsed * kbps * 125.0
-        if not self._queue:
-            self._credit = min(self._credit, 0.0)
+        rate = kbps * 125.0
+        self._credit = min(self._credit + elapsed * rate, rate * _STEP_S)
         out = []
         while self._queue and self._credit >= 0:
-            size = self._overhead.on_wire(len(self._queue[0].data))
-            self._credit -= size
-            self.waiting -= size
+            self._credit -= self._overhead.on_wire(len(self._queue[0].data))
             out.append(self._queue.popleft())
         return out

@@ -12,6 +12,9 @@ _QUEUE_HIGH_S = 0.10
 """Queueing delay that says that more is sent than the path carries."""
 _QUEUE_LOW_S = 0.04
 _BACK_OFF = 0.85
+_BURST_START_KBPS = 32.0
+_BURST_FALL, _BURST_RISE = 0.5, 1.5
+"""By which the rate of pictures changes with every report of a queue, and with every one of none."""
 _GROWTH = 0.06
 """Growth a second while the path is clear."""
 _LOSS_HIGH = 0.25
@@ -34,18 +37,20 @@ class Setting:
         bundle_s: seconds of sound and motion that share a datagram.
         qp_add: added to the quantisation parameter of the configuration.
         ref_quality: quality of reference pictures, 0 to 100.
+        audio_bps: bits a second that sound should take: advice for whoever codes it.
     """
 
     fps: float
     bundle_s: float
     qp_add: int
     ref_quality: int
+    audio_bps: int = 6000
 
 
 SETTINGS = (
-    Setting(25.0, 0.04, -4, 55),
-    Setting(20.0, 0.05, -2, 55),
-    Setting(20.0, 0.10, -2, 50),
+    Setting(25.0, 0.04, -4, 55, 12000),
+    Setting(20.0, 0.05, -2, 55, 8000),
+    Setting(20.0, 0.10, -2, 50, 8000),
     Setting(20.0, 0.10, 0, 50),
     Setting(20.0, 0.12, 0, 45),
     Setting(20.0, 0.12, 4, 40),
@@ -53,6 +58,7 @@ SETTINGS = (
     Setting(12.5, 0.16, 8, 30),
     Setting(12.5, 0.24, 10, 25),
     Setting(8.0, 0.24, 12, 20),
+    Setting(8.0, 0.36, 12, 20),
 )
 """From the best to the barest. Beyond 120 ms only below what a call with sound needs else."""
 
@@ -60,12 +66,12 @@ SETTINGS = (
 class PathDelay:
     """Queueing delay of a path: how much later things arrive than the fastest of the last 20 seconds.
 
-    The fastest of four in a row is taken: jitter alone is not a queue.
+    The fastest of three in a row is taken: jitter alone is not a queue.
     """
 
     def __init__(self) -> None:
         self._times: deque[tuple[float, float]] = deque(maxlen=400)
-        self._last: deque[float] = deque(maxlen=4)
+        self._last: deque[float] = deque(maxlen=3)
 
     def observe(self, now_s: float, one_way_s: float) -> float:
         """Take a delay between two clocks, of whatever offset; returns the queueing delay, seconds."""
@@ -83,7 +89,7 @@ class RateController:
         start_kbps: target at the start.
         min_kbps: least target.
         max_kbps: greatest target.
-        burst_kbps: rate at which pictures may leave while the path carries it.
+        burst_kbps: rate at which pictures may leave where the path carries it.
 
     Attributes:
         target_kbps: what may be sent, headers included.
@@ -98,8 +104,9 @@ class RateController:
     def __init__(self, start_kbps: float, min_kbps: float, max_kbps: float, burst_kbps: float) -> None:
         if not 0 < min_kbps <= start_kbps <= max_kbps:
             raise ConfigError("start_kbps", start_kbps, f"between {min_kbps} and {max_kbps}, both above 0")
-        self.target_kbps, self.burst_kbps = start_kbps, max(burst_kbps, start_kbps)
-        self._min, self._max, self._burst_max = min_kbps, max_kbps, self.burst_kbps
+        self.target_kbps, self._burst_max = start_kbps, max(burst_kbps, start_kbps)
+        self.burst_kbps = min(max(_BURST_START_KBPS, start_kbps), self._burst_max)
+        self._min, self._max = min_kbps, max_kbps
         self.queue_s, self.loss = 0.0, 0.0
         self._last_s: float | None = None
         self._hold_until = 0.0
@@ -119,7 +126,7 @@ class RateController:
         elapsed = 0.0 if self._last_s is None else min(max(now_s - self._last_s, 0.0), 1.0)
         self._last_s, self.queue_s = now_s, queue_s
         if queue_s > _QUEUE_HIGH_S:
-            self.burst_kbps = max(self.burst_kbps * 0.6, self.target_kbps)
+            self.burst_kbps = max(self.burst_kbps * _BURST_FALL, self.target_kbps)
         if queue_s > _QUEUE_HIGH_S or self.loss > _LOSS_HIGH:
             if now_s >= self._hold_until:
                 base = min(self.target_kbps, received_kbps or self.target_kbps)
@@ -127,7 +134,7 @@ class RateController:
                 self._hold_until = now_s + _HOLD_S
         elif queue_s < _QUEUE_LOW_S and now_s >= self._hold_until:
             self.target_kbps = min(self.target_kbps * (1 + _GROWTH * elapsed), self._max)
-            self.burst_kbps = min(self.burst_kbps * (1 + 2 * _GROWTH * elapsed), self._burst_max)
+            self.burst_kbps = min(self.burst_kbps * _BURST_RISE, self._burst_max)
 
 
 class SettingChooser:

@@ -86,6 +86,7 @@ def run_call(
     if sound is None:
         sound = [(i * OPUS_S, FAKE_OPUS) for i in range(int(length / OPUS_S))]
     waiting, loud = list(frames)[::-1], list(sound)[::-1]
+    other = list(sound)[::-1]
     overhead, shown_s = config.overhead, 0.0
     for tick in range(round((length + after_s) / STEP_S)):
         now = tick * STEP_S
@@ -94,6 +95,9 @@ def run_call(
         while loud and loud[-1][0] + OPUS_S <= now + 1e-9:
             at, packet = loud.pop()
             a.sender.push_audio(packet, start + at, now)
+        while other and other[-1][0] + OPUS_S <= now + 1e-9:
+            at, packet = other.pop()
+            b.sender.push_audio(packet, at, now)
         for end, path in ((a, to_b), (b, to_a)):
             for datagram in end.poll(now):
                 data = damage(datagram) if damage and end is a else datagram.data
