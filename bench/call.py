@@ -2,15 +2,15 @@
 
     python bench/call.py --clip samples/talking_head.mp4 --clip CLIP --out bench/results/call.json
 
-Two ends in one process, with a counted clock: one sends the clip's pictures and sound (Opus, 60 ms packets), the
-other stand-ins of sound of the same length and, with them, feedback. A shown picture is compared with the source
-picture nearest to its time in the square that its reference picture shows: LPIPS-alex of every 10th. *Frozen* is
-the share of pictures that are the same as the one before. *Recovery* is the time from the end of the outage to the
-first picture made from received motion.
+Two ends in one process, with a counted clock: one sends the clip's pictures and sound (Opus, 60 ms packets),
+the other stand-ins of sound of the same length and, with them, feedback. A shown picture is compared with the
+source picture nearest to its time in the square that its reference picture shows: LPIPS-alex of every 10th.
+*Frozen* is the share of pictures that are the same as the one before. *Recovery* is the time from the end of the
+outage to the first picture made from received motion.
 
 Clips that are too short are played forwards and backwards. Rates count IP, UDP, DTLS and SCTP headers
-(``facecodec/transport/overhead.py``), the first reference picture included; *answers* are the other side's transport
-acknowledgements, at one for each datagram, which travel against them.
+(``facecodec/transport/overhead.py``), the first reference picture included; *answers* are the other side's
+transport acknowledgements, at one for each datagram, which travel against them.
 """
 
 from __future__ import annotations

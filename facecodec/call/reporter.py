@@ -108,7 +108,8 @@ class Reporter:
         """
         missing = self._missing(now_s)
         lacks = self._lack_s is not None and now_s - self._lack_s >= _LACK_S
-        pli = (self._damaged or lacks) and now_s - self._pli_s >= _PLI_EVERY_S
+        coming = any(now_s - a.touched_s < _STALL_S for a in self._depacketiser.assembling.values())
+        pli = (self._damaged or lacks) and not coming and now_s - self._pli_s >= _PLI_EVERY_S
         urgent = self._urgent or missing is not None or pli
         if urgent and self._urgent_s is None:
             self._urgent_s = now_s

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,6 +66,16 @@ class _Memory:
     jumps: int = 0
 
 
+class _Table(NamedTuple):
+    """The memory as arrays of N poses: times, ends of what follows without a gap, and what is compared."""
+
+    times: F64Array
+    ends: F64Array
+    points: F64Array
+    velocities: F64Array
+    restless: F64Array
+
+
 class IdleMotion:
     """Remembers received poses, and goes on from them.
 
@@ -80,6 +91,7 @@ class IdleMotion:
         self._now_s = 0.0
         self._jump_s = -1e9
         self._gap: Pose | None = None
+        self._known: _Table | None = None
 
     def __len__(self) -> int:
         return len(self._memory)
@@ -98,6 +110,7 @@ class IdleMotion:
             self._place = place
         if self._memory and time_s <= self._memory[-1].time_s:
             return
+        self._known = None
         while self._memory and time_s - self._memory[0].time_s > MEMORY_S:
             self._memory.popleft()
         points = pose.mesh[_POINTS, :2] * 256.0
@@ -135,10 +148,10 @@ class IdleMotion:
         self._now_s = max(time_s, self._now_s)
         place, share = self._find(self._at_s)
         here = self._memory[place]
-        ends = self._segment_end(place) - self._at_s
+        ends = float(self._table().ends[place]) - self._at_s
         if ends <= 0.02 or (self._now_s - self._jump_s >= _STAY_S and not ends > 4 * _AHEAD_S):
             target = self._best(here.points, here.velocity, self._at_s)
-            if ends <= 0.02 or self._cost(target, here.points, here.velocity) < _GOOD:
+            if ends <= 0.02 or self._costs(here.points, here.velocity)[target] < _GOOD:
                 self._jump(self._shown(place, share), target, self._now_s)
                 place, share = self._find(self._at_s)
         return self._shown(place, share)
@@ -168,42 +181,41 @@ class IdleMotion:
 
     def _best(self, points: F64Array, velocity: F64Array, at_s: float | None) -> int:
         """The pose that is best gone on from."""
-        costs = []
-        for i, memory in enumerate(self._memory):
-            cost = self._cost(i, points, velocity) + _QUIET * memory.restless + _AGAIN * memory.jumps
-            if self._segment_end(i) - memory.time_s < _AHEAD_S:
-                cost += 1e3
-            if at_s is not None and abs(memory.time_s - at_s) < _APART_S:
-                cost += 1e2
-            costs.append(cost)
-        return int(np.argmin(costs))
+        table = self._table()
+        costs = self._costs(points, velocity) + _QUIET * table.restless
+        costs += _AGAIN * np.array([memory.jumps for memory in self._memory])
+        costs += 1e3 * (table.ends - table.times < _AHEAD_S)
+        if at_s is not None:
+            costs += 1e2 * (np.abs(table.times - at_s) < _APART_S)
+        return int(costs.argmin())
 
-    def _cost(self, index: int, points: F64Array, velocity: F64Array) -> float:
-        """Difference in points, RMS, of place and movement."""
-        memory = self._memory[index]
-        place = ((memory.points - points) ** 2).sum(-1).mean()
-        change = ((memory.velocity - velocity) ** 2).sum(-1).mean() * _VELOCITY**2
-        return float(np.sqrt(place + change))
+    def _costs(self, points: F64Array, velocity: F64Array) -> F64Array:
+        """Differences of place and movement from every pose, [N], in points, RMS."""
+        table = self._table()
+        place = ((table.points - points) ** 2).sum(-1).mean(-1)
+        change = ((table.velocities - velocity) ** 2).sum(-1).mean(-1) * _VELOCITY**2
+        return np.asarray(np.sqrt(place + change))
 
-    def _segment_end(self, index: int) -> float:
-        """Time of the last pose that follows without a gap."""
-        last = self._memory[index].time_s
-        for i in range(index + 1, len(self._memory)):
-            if self._memory[i].time_s - last > _GAP_S:
-                break
-            last = self._memory[i].time_s
-        return last
+    def _table(self) -> _Table:
+        if self._known is None:
+            memory = list(self._memory)
+            times = np.array([m.time_s for m in memory])
+            ends = times.copy()
+            for i in range(len(memory) - 2, -1, -1):
+                if times[i + 1] - times[i] <= _GAP_S:
+                    ends[i] = ends[i + 1]
+            points, velocities = np.stack([m.points for m in memory]), np.stack([m.velocity for m in memory])
+            restless = np.array([m.restless for m in memory])
+            self._known = _Table(times, ends, points, velocities, restless)
+        return self._known
 
     def _find(self, time_s: float) -> tuple[int, float]:
         """The pose at or before a time, and the share of the way to the next."""
-        place = 0
-        for i, memory in enumerate(self._memory):
-            if memory.time_s > time_s:
-                break
-            place = i
+        times = self._table().times
+        place = max(int(np.searchsorted(times, time_s, side="right")) - 1, 0)
         if place + 1 >= len(self._memory):
             return place, 0.0
-        here, after = self._memory[place].time_s, self._memory[place + 1].time_s
+        here, after = float(times[place]), float(times[place + 1])
         if after - here > _GAP_S:
             return place, 0.0
         return place, float(np.clip((time_s - here) / (after - here), 0.0, 1.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -33,7 +33,7 @@ class PlayoutClock:
     def __init__(self) -> None:
         self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
         self._offset: float | None = None
-        self._set_s = 0.0
+        self._wanted = self._least = self._set_s = 0.0
         self._shown: float | None = None
         self.late = 0
 
@@ -45,6 +45,10 @@ class PlayoutClock:
         self._samples.append((now_s, need))
         while now_s - self._samples[0][0] > MEMORY_S:
             self._samples.popleft()
+        needs = sorted(need for _, need in self._samples)
+        place = min(int(len(needs) * (1.0 - _LATE_SHARE)), len(needs) - 1)
+        self._least = needs[0]
+        self._wanted = min(needs[place], needs[0] + DELAY_MAX_S) + _MARGIN_S
         if self._offset is None:
             self._offset, self._set_s = need + _MARGIN_S, now_s
 
@@ -59,26 +63,17 @@ class PlayoutClock:
     @property
     def delay_s(self) -> float:
         """How much later things are shown than the fastest of the last 8 seconds arrived."""
-        if self._offset is None or not self._samples:
-            return 0.0
-        return self._offset - min(need for _, need in self._samples)
+        return 0.0 if self._offset is None else self._offset - self._least
 
     @property
     def jitter_s(self) -> float:
         """How much longer the slow ones took than the fastest, of the last 8 seconds."""
-        return self._wanted() - min(need for _, need in self._samples) if self._samples else 0.0
-
-    def _wanted(self) -> float:
-        needs = sorted(need for _, need in self._samples)
-        place = min(int(len(needs) * (1.0 - _LATE_SHARE)), len(needs) - 1)
-        return min(needs[place], needs[0] + DELAY_MAX_S) + _MARGIN_S
+        return self._wanted - self._least
 
     def _offset_at(self, now_s: float) -> float:
         assert self._offset is not None  # noqa: S101  asked for by the callers
-        if not self._samples:
-            return self._offset
         step = max(now_s - self._set_s, 0.0) * _SLEW
-        gap = self._wanted() - self._offset
+        gap = self._wanted - self._offset
         return self._offset + gap if gap > _JUMP_S else self._offset + min(max(gap, -step), step)
 
     def _move(self, now_s: float) -> float:
@@ -96,32 +91,30 @@ class TimedBuffer(Generic[T]):
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._items: list[tuple[int, int, T]] = []
-        self._count = 0
+        self._items: list[tuple[int, T]] = []
 
     def __len__(self) -> int:
         return len(self._items)
 
     def insert(self, pts: int, item: T) -> bool:
         """Add a thing; False where there is one of this time already."""
-        place = bisect_right(self._items, (pts, -1))
-        if place < len(self._items) and self._items[place][0] == pts:
+        place = self._behind(pts)
+        if place and self._items[place - 1][0] == pts:
             return False
-        self._count += 1
-        insort(self._items, (pts, self._count, item), key=lambda entry: entry[:2])
+        self._items.insert(place, (pts, item))
         del self._items[: max(len(self._items) - self._capacity, 0)]
         return True
 
     def around(self, pts: float) -> tuple[T | None, T | None]:
         """The last one at or before a time, and the first one behind it."""
         place = self._behind(pts)
-        before = self._items[place - 1][2] if place else None
-        return before, self._items[place][2] if place < len(self._items) else None
+        before = self._items[place - 1][1] if place else None
+        return before, self._items[place][1] if place < len(self._items) else None
 
     def take_until(self, pts: float) -> list[tuple[int, T]]:
         """Remove and return what is at or before a time."""
         place = self._behind(pts)
-        out = [(at, item) for at, _, item in self._items[:place]]
+        out = self._items[:place]
         del self._items[:place]
         return out
 
@@ -134,11 +127,4 @@ class TimedBuffer(Generic[T]):
         self._items.clear()
 
     def _behind(self, pts: float) -> int:
-        low, high = 0, len(self._items)
-        while low < high:
-            middle = (low + high) // 2
-            if self._items[middle][0] <= pts:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        return bisect_right(self._items, pts, key=lambda entry: entry[0])

@@ -7,7 +7,6 @@ from collections import deque
 from facecodec.transport.datagram import Datagram
 from facecodec.transport.overhead import Overhead
 
-
 _STEP_S = 0.02
 """Time between polls that costs no rate."""
 

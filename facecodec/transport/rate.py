@@ -17,7 +17,7 @@ _BURST_FALL, _BURST_RISE = 0.5, 1.5
 """By which the rate of pictures changes with every report of a queue, and with every one of none."""
 _GROWTH = 0.06
 """Growth a second while the path is clear."""
-_LOSS_HIGH = 0.25
+_LOSS_HIGH = 0.35
 """Loss above which the rate is lowered even without delay: random loss alone is not made better by it."""
 _HOLD_S = 1.0
 _BASE_S = 20.0

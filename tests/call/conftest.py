@@ -53,7 +53,7 @@ def tracked(sample_frames) -> KnownTracker:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, request):
-    """Frames of the sample are not tracked again, and nothing is drawn unless the test is marked ``drawn``."""
+    """Frames of the sample are not tracked again, and nothing is drawn unless a test asks for ``drawn``."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     if "tracked" in request.fixturenames or "clip" in request.fixturenames:

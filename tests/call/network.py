@@ -14,7 +14,7 @@ class Conditions:
 
     Attributes:
         loss: share of datagrams lost: at random, or in bursts if ``burst`` is above 1.
-        burst: mean datagrams in a row that are lost (Gilbert's model, Bell System Technical Journal 39, 1960).
+        burst: mean datagrams in a row that are lost (Gilbert, Bell System Technical Journal 39, 1960).
         delay_s: one way.
         jitter_s: mean of what is added to it, exponentially distributed; datagrams may overtake each other.
         reorder: share of datagrams that are held back by 60 ms.

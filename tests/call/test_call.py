@@ -1,17 +1,308 @@
-"""Calls over bad networks."""
+"""Whole calls over bad networks, in one process."""
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from tests.call.network import Conditions
-from tests.call.simulate import run_call
+from facecodec.bitstream import UnitKind
+from facecodec.call.config import CallConfig
+from facecodec.call.receiver import CallReceiver
+from facecodec.call.sender import CallSender
+from facecodec.config import EncoderConfig, SpeedConfig
+from facecodec.errors import BitstreamError, ConfigError, TransportError
+from facecodec.transport import Channel
+from facecodec.types import Frame
+from tests.call.network import Conditions, Path
+from tests.call.simulate import FAKE_OPUS, run_call
+
+LAN = Conditions(delay_s=0.03)
+NETWORKS = {
+    "clear": LAN,
+    "loss 1 %": replace(LAN, loss=0.01),
+    "loss 5 %": replace(LAN, loss=0.05),
+    "loss 10 %": replace(LAN, loss=0.1),
+    "loss 20 %": replace(LAN, loss=0.2),
+    "bursts": replace(LAN, loss=0.1, burst=4),
+    "300 ms": Conditions(delay_s=0.3),
+    "jitter": Conditions(delay_s=0.05, jitter_s=0.03, reorder=0.1, repeat=0.05),
+    "all at once": Conditions(delay_s=0.1, jitter_s=0.02, loss=0.2, burst=3, reorder=0.1, repeat=0.1),
+}
 
 
-def test_a_clear_path(clip):
-    call = run_call(clip(6), Conditions(delay_s=0.03))
-    print(call.sender.stats(), call.receiver.stats(), call.path.bytes * 8 / 6000)
-    from collections import Counter
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_arrives_can_be_decoded_and_is_what_was_sent(name, clip):
+    conditions = NETWORKS[name]
+    states = {}
 
-    print(Counter(call.states(1)))
-    assert 0
+    def gather(now, call):
+        for number, bundle in call.sender._bundles._sent.items():
+            if bundle.state is not None:
+                states[number] = bundle.state
+
+    call = run_call(clip(6), conditions, replace(conditions, jitter_s=0.0), meddle=gather)
+    got = call.receiver.stats()
+    assert got.undecodable == got.malformed == 0
+    assert got.frames > 0.6 * call.sender.stats().frames
+    kept = call.receiver._states
+    assert len(kept) > 15
+    assert all(state.same_as(states[number]) for number, state in kept.items())
+    states = call.states(2.0, 5.9)
+    assert states.count("idle") < (0.3 if name == "all at once" else 0.1) * len(states)
+    assert call.share("lost") == 0
+    times = [frame.pts_s for _, frame in call.shown]
+    assert times == sorted(times)
+
+
+def test_fifteen_kbits_carry_twenty_frames_and_sound(clip):
+    call = run_call(clip(12), LAN)
+    sent = call.sender.stats()
+    assert sent.fps == 20
+    assert sent.bundle_s <= 0.12
+    assert sent.wire_kbps < 15.5
+    assert sent.frames >= 19 * 11
+    assert sent.wire.total == call.path.bytes
+    assert set(call.states(1.5, 12)) == {"live"}
+    # All sound was played, in order, beside the picture of its time.
+    assert [packet.pts for _, packet in call.sound] == sorted(packet.pts for _, packet in call.sound)
+    assert len(call.sound) > 190
+    shown = {round(at, 3): frame.pts_s for at, frame in call.shown}
+    apart = [abs(shown[round(at, 3)] - p.pts / 48000) for at, p in call.sound if round(at, 3) in shown]
+    assert len(apart) > 10
+    assert max(apart) < 0.045
+
+
+def test_a_picture_is_shown_after_an_outage_within_half_a_second(clip):
+    call = run_call(clip(9), Conditions(delay_s=0.05, outages=((4.0, 6.0),)), after_s=0)
+    assert call.states(4.6, 5.9).count("idle") == len(call.states(4.6, 5.9))
+    back = next(at for at, frame in call.shown if at > 6.0 and frame.state.value == "live")
+    assert back < 6.5
+    assert set(call.states(back + 0.1, 9)) == {"live"}
+    assert call.sender.stats().fps >= 15
+
+
+def test_idle_motion_moves_and_the_connection_counts_as_lost_after_three_seconds(clip):
+    poses = []
+
+    def watch(now, call):
+        shown = call.receiver._playout.at(call.receiver._clock.media_time(now) or 0.0)
+        if shown is not None and now > 4.5:
+            poses.append(shown.frame.pose.mesh)
+
+    call = run_call(clip(9), replace(LAN, outages=((4.0, 20.0),)), after_s=0, meddle=watch)
+    last = max(at for at, frame in call.shown if frame.state.value == "live")
+    lost = next(at for at, frame in call.shown if frame.state.value == "lost")
+    assert 2.9 < lost - last < 3.2
+    received = [memory.pose.mesh for memory in call.receiver._playout._idle._memory]
+    usual = [np.abs(b - a).max() for a, b in zip(received, received[1:], strict=False)]
+    way = [np.abs(b - a).max() for a, b in zip(poses[::10], poses[10::10], strict=False)]
+    assert np.mean([w > 1e-4 for w in way]) > 0.9
+    assert max(way) < 1.5 * max(usual)
+
+
+def test_a_picture_that_comes_damaged_is_asked_for_again(clip):
+    damaged = []
+
+    def damage(datagram):
+        data = datagram.data
+        is_picture = datagram.channel is Channel.RELIABLE and data[0] == 1
+        if is_picture and data[1] == 0 and data[3] & 7 == UnitKind.REFERENCE:
+            damaged.append(1)
+            return data[:200] + bytes([data[200] ^ 1]) + data[201:]
+        return data
+
+    events = {}
+
+    def watch(now, call):
+        sent, got = call.sender.stats(), call.receiver.stats()
+        for name, happened in (
+            ("found", got.malformed > 0),
+            ("again", sent.references == 2),
+            ("shown", got.references > 0 and got.frames > 0),
+        ):
+            if happened:
+                events.setdefault(name, now)
+
+    call = run_call(clip(5), LAN, damage=damage, meddle=watch)
+    assert damaged
+    assert call.sender.stats().keyframes_asked > 0
+    assert events["again"] - events["found"] < 0.2 + 0.06
+    assert events["shown"] - events["again"] < 1.5
+    assert set(call.states(3, 4.9)) == {"live"}
+
+
+def test_a_lost_reference_picture_is_asked_for_and_replaced(clip):
+    lost, again = [], []
+
+    def lose(now, call):
+        if now > 3 and not lost:
+            call.receiver._pictures.clear()
+            lost.append(now)
+        if lost and not again and call.sender.stats().references == 2:
+            again.append(now)
+
+    call = run_call(clip(7), LAN, meddle=lose)
+    # 100 ms of motion without it, then half a round trip; the next frame carries the new picture.
+    assert again[0] - lost[0] < 0.12 + 0.2 + 0.06
+    assert call.receiver.stats().plis > 0
+    assert call.sender.stats().references == 2
+    assert set(call.states(5, 6.9)) == {"live"}
+
+
+def test_a_fresh_picture_can_be_asked_for(clip):
+    def ask(now, call):
+        if abs(now - 2.0) < 0.001:
+            call.sender.request_keyframe()
+
+    call = run_call(clip(4), LAN, meddle=ask)
+    assert call.sender.stats().references == call.receiver.stats().references == 2
+    assert set(call.states(1.5, 4)) == {"live"}
+
+
+def test_pictures_come_through_heavy_loss(clip):
+    call = run_call(clip(4), replace(LAN, loss=0.4), replace(LAN, loss=0.4), seed=5)
+    assert call.receiver.stats().references == 1
+    assert call.receiver.stats().frames > 10
+
+
+def test_a_narrow_path_is_found_and_kept_to(clip):
+    narrow = replace(LAN, rate_kbps=12.0)
+    call = run_call(clip(20), narrow, LAN)
+    sent = call.sender.stats()
+    assert sent.wire_kbps < 12.5
+    assert sent.fps < 20
+    late = [packet for at, packet in call.sound if at > 10]
+    assert len(late) > 0.85 * 10 / 0.06
+    assert call.states(12).count("live") > 0.5 * len(call.states(12))
+
+
+def test_the_same_call_twice_is_the_same_call(clip):
+    def sent() -> list[bytes]:
+        data: list[bytes] = []
+        run_call(clip(3), NETWORKS["all at once"], damage=lambda d: data.append(d.data) or d.data)
+        return data
+
+    assert sent() == sent()
+
+
+def test_what_is_damaged_on_the_way_is_dropped(clip):
+    rng = random.Random(4)
+
+    def damage(datagram):
+        data = bytearray(datagram.data)
+        if datagram.channel is Channel.MOTION and rng.random() < 0.3:
+            for _ in range(rng.randint(1, 3)):
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        return bytes(data)
+
+    call = run_call(clip(8), LAN, damage=damage)
+    got = call.receiver.stats()
+    assert got.malformed > 0
+    assert got.frames > 50
+    for received in call.receiver._playout._idle._memory:
+        assert np.isfinite(received.pose.mesh).all()
+        assert np.abs(received.pose.mesh).max() < 16
+
+
+@pytest.mark.parametrize("channel", list(Channel))
+def test_noise_never_raises_and_never_shows(channel, clip):
+    rng, receiver = random.Random(2), CallReceiver()
+    for i in range(3000):
+        receiver.receive(channel, rng.randbytes(rng.randint(0, 60)), i * 0.01)
+        receiver.poll(i * 0.01)
+        receiver.audio(i * 0.01)
+    assert receiver.frame(30.0) is None
+    assert len(receiver.take_feedback()) <= 32
+    assert receiver.stats().malformed > 100
+
+
+def test_noise_as_feedback_is_refused_or_harmless(clip):
+    rng, sender = random.Random(2), CallSender()
+    frames = clip(2)
+    for i, frame in enumerate(frames):
+        sender.push_frame(frame, i * 0.05)
+        sender.poll(i * 0.05)
+        for _ in range(50):
+            try:
+                sender.receive(rng.randbytes(rng.randint(1, 20)), i * 0.05)
+            except TransportError:
+                continue
+    sender.close()
+    assert sender.stats().references < 10
+
+
+def test_sound_goes_on_without_a_picture(clip):
+    sender, receiver = CallSender(), CallReceiver()
+    played = []
+    for i in range(400):
+        now = i * 0.01
+        if i % 6 == 0:
+            sender.push_audio(FAKE_OPUS, 5.0 + now, now)
+        for datagram in sender.poll(now):
+            receiver.receive(datagram.channel, datagram.data, now + 0.02)
+        played += receiver.audio(now + 0.02)
+    sender.close()
+    assert len(played) > 60
+    assert np.diff([packet.pts for packet in played]).tolist() == [2880] * (len(played) - 1)
+    assert receiver.frame(4.0) is None
+
+
+def test_memory_stays_bounded(clip):
+    call = run_call(clip(40), replace(LAN, loss=0.05))
+    sender, receiver = call.sender, call.receiver
+    assert len(sender._bundles._sent) <= 256
+    assert len(sender._messages) <= 8
+    assert len(receiver._states) <= 48
+    assert len(receiver._playout._buffer) <= 64
+    assert all(len(values) <= 100 for values in sender.encoder.timings.values())
+    assert all(len(values) <= 100 for values in receiver._decoder.timings.values())
+
+
+def test_lossy_pictures_look_like_those_of_a_clear_path(clip, drawn):
+    config = CallConfig()
+    clear, lossy = (run_call(clip(4), c, config=config, show_s=0.2) for c in (LAN, replace(LAN, loss=0.1)))
+    clear_at = {round(at, 2): frame for at, frame in clear.shown}
+    apart = [
+        np.abs(clear_at[round(at, 2)].pixels.astype(int) - frame.pixels).mean()
+        for at, frame in lossy.shown
+        if round(at, 2) in clear_at
+    ]
+    assert len(apart) > 10
+    assert lossy.shown[-1][1].pixels.shape == (256, 256, 3)
+    assert np.mean(apart) < 6.0
+    assert lossy.receiver.stats().undecodable == 0
+
+
+def test_bad_input_is_refused(clip):
+    with pytest.raises(ConfigError, match="lookahead"):
+        CallConfig(encoder=EncoderConfig())
+    with pytest.raises(ConfigError, match="start_kbps"):
+        CallConfig(start_kbps=20.0)
+    sender = CallSender(speed=SpeedConfig(threads=1))
+    with pytest.raises(BitstreamError):
+        sender.push_audio(b"", 0.0, 0.0)
+    with pytest.raises(TransportError):
+        sender.push_audio(b"\x18" + bytes(1000), 0.0, 0.0)
+    frame = clip(1)[0]
+    sender.push_frame(frame, 0.0)
+    with pytest.raises(ValueError, match="frame"):
+        sender.push_frame(Frame(frame.pixels[:100], 100, frame.time_base), 0.1)
+    sender.close()
+
+
+def test_the_network_does_what_it_says():
+    path = Path(Conditions(loss=0.2, burst=5, delay_s=0.1))
+    for i in range(20000):
+        path.send(i, 100, i * 0.01)
+    assert path.lost / path.sent == pytest.approx(0.2, abs=0.03)
+    got = path.arrivals(1e6)
+    runs = np.split(np.array(got), np.flatnonzero(np.diff(got) > 1) + 1)
+    assert (20000 - len(got)) / (len(runs) - 1) == pytest.approx(5, rel=0.15)
+    narrow = Path(Conditions(rate_kbps=8.0, delay_s=0.0))
+    for i in range(100):
+        narrow.send(i, 100, 0.0)
+    assert len(narrow.arrivals(1.0)) == 10
+    assert len(narrow.arrivals(10.0)) < 3

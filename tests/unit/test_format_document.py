@@ -23,6 +23,8 @@ from facecodec.bitstream import (
 from facecodec.container import FcvReader, FcvWriter
 from facecodec.entropy import BitModels, RangeDecoder
 from facecodec.entropy.models import decode_exp_golomb
+from facecodec.transport import DATAGRAM_MAX, bundle, feedback
+from facecodec.transport.depacketise import ASSEMBLING_MAX
 from facecodec.types import KeypointSet, Packet, PacketKind
 
 TEXT = (Path(facecodec.bitstream.__file__).parent / "FORMAT.md").read_text(encoding="utf-8")
@@ -110,3 +112,23 @@ def test_version_and_group_size() -> None:
     assert f"**Version {BITSTREAM_VERSION}." in TEXT
     assert TEXT.count(f"1..{limits.GROUP_FRAMES_MAX}") >= 1
     assert limits.S64_MAX == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("field", "form", "limit"),
+    [
+        ("feedback length, feedback", "u8, bytes | {}..{}", (1, bundle.FEEDBACK_MAX)),
+        ("base", "u8 | {}..{}", (1, bundle.BASE_MAX)),
+        ("n_frames", "bits 6 and 7", ()),
+        ("sequence", "bits 0 to {}", (bundle.SEQUENCE_BITS - 1,)),
+        ("count", "u8 | {}..{}", (0, bundle.SOUND_MAX - 1)),
+        ("count", "u8 | {}..{}", (1, feedback.NACKS_MAX)),
+        ("start", "u24 | any | start of the first in 1/{} s", (48000 // bundle.TICK,)),
+    ],
+)
+def test_numbers_of_the_payload_form(field: str, form: str, limit: tuple[int, ...]) -> None:
+    section = TEXT.split("## 15. ")[1].split("## 16. ")[0]
+    assert f"| {field} | {form.format(*limit)}" in section
+    assert f"at most {DATAGRAM_MAX} bytes" in section
+    assert f"newest {bundle.BASE_MAX} bundles" in section
+    assert f"keeps {ASSEMBLING_MAX} messages" in section
