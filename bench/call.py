@@ -5,8 +5,10 @@
 Two ends in one process, with a counted clock: one sends the clip's pictures and sound (Opus, 60 ms packets),
 the other stand-ins of sound of the same length and, with them, feedback. A shown picture is compared with the
 source picture nearest to its time in the square that its reference picture shows: LPIPS-alex of every 10th.
-*Frozen* is the share of pictures that are the same as the one before. *Recovery* is the time from the end of the
-outage to the first picture made from received motion.
+*Frozen* is the share of pictures that are the same as the one before. *Recovery* is the time from the end of
+the outage to the first picture made from received motion.
+
+The rate of a minute is that of a call of 60 seconds on a clear path, over data channels and over SRTP.
 
 Clips that are too short are played forwards and backwards. Rates count IP, UDP, DTLS and SCTP headers
 (``facecodec/transport/overhead.py``), the first reference picture included; *answers* are the other side's
@@ -54,6 +56,7 @@ NETWORKS = {
     "10 kbit/s": replace(LAN, rate_kbps=10.0),
     "outage 2 s": replace(LAN, outages=(OUTAGE,)),
 }
+LONG_S = 60.0
 EVERY = 10
 """Shown pictures from one that is measured to the next."""
 
@@ -153,8 +156,12 @@ def measure_clip(path: Path, args: argparse.Namespace, judge: Lpips, console: Co
             f"undecodable {found['undecodable']}, recovery {found['recovery_s']}",
             highlight=False,
         )
-    srtp = run(frames, sound, LAN, replace(config, overhead=SRTP)).sender.stats()
-    out["srtp_total_kbps"] = srtp.wire.total * 8 / frames[-1].time_s / 1000
+    frames, sound, step = material(path, LONG_S)
+    for key, overhead in (("minute_kbps", config.overhead), ("minute_srtp_kbps", SRTP)):
+        long = run_call(frames, LAN, config=replace(config, overhead=overhead), sound=sound, show_s=LONG_S)
+        sent = long.sender.stats()
+        out[key] = sent.wire.total * 8 / frames[-1].time_s / 1000
+        out[key.replace("kbps", "fps")] = sent.frames / frames[-1].time_s
     return out
 
 
@@ -193,7 +200,9 @@ def tables(clips: list[dict[str, Any]]) -> str:
             "live / between / idle / lost, %",
             "recovery, s",
         ]
-        text.append(f"{clip['clip']}; over SRTP {clip['srtp_total_kbps']:.1f} kbit/s on a clear path.\n")
+        long = f"{clip['minute_kbps']:.1f} kbit/s at {clip['minute_fps']:.1f} frames a second"
+        srtp = f"{clip['minute_srtp_kbps']:.1f} kbit/s at {clip['minute_srtp_fps']:.1f} over SRTP"
+        text.append(f"{clip['clip']}; in a minute {long}, {srtp}.\n")
         text.append(markdown_table(head, rows))
     return "\n".join(text)
 

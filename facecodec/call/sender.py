@@ -178,6 +178,7 @@ class CallSender:
             target_kbps=rate.target_kbps,
             fps=setting.fps,
             audio_bps=setting.audio_bps,
+            opus_ms=setting.opus_ms,
             bundle_s=setting.bundle_s,
             qp=self.encoder.motion.qp,
             round_trip_s=self._bundles.round_trip_s,

@@ -38,7 +38,8 @@ class SenderStats:
         wire_kbps: rate on the wire over the last 2 seconds.
         target_kbps: rate that is aimed at.
         fps: frames a second at most.
-        audio_bps: bits a second that Opus should take.
+        audio_bps: bits a second that Opus should take,
+        opus_ms: and how long its packets should be.
         bundle_s: seconds of sound and motion in a datagram.
         qp: quantisation parameter of motion.
         round_trip_s: smoothed round trip; None before the first report.
@@ -56,6 +57,7 @@ class SenderStats:
     target_kbps: float
     fps: float
     audio_bps: int
+    opus_ms: int
     bundle_s: float
     qp: int
     round_trip_s: float | None

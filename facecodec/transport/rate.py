@@ -37,7 +37,8 @@ class Setting:
         bundle_s: seconds of sound and motion that share a datagram.
         qp_add: added to the quantisation parameter of the configuration.
         ref_quality: quality of reference pictures, 0 to 100.
-        audio_bps: bits a second that sound should take: advice for whoever codes it.
+        audio_bps: bits a second that sound should take: advice for whoever codes it,
+        opus_ms: and how long its packets should be, milliseconds.
     """
 
     fps: float
@@ -45,22 +46,24 @@ class Setting:
     qp_add: int
     ref_quality: int
     audio_bps: int = 6000
+    opus_ms: int = 60
 
 
 SETTINGS = (
-    Setting(25.0, 0.04, -4, 55, 12000),
-    Setting(20.0, 0.05, -2, 55, 8000),
-    Setting(20.0, 0.10, -2, 50, 8000),
-    Setting(20.0, 0.10, 0, 50),
-    Setting(20.0, 0.12, 0, 45),
-    Setting(20.0, 0.12, 4, 40),
-    Setting(15.0, 0.12, 6, 35),
+    Setting(25.0, 0.04, -4, 55, 12000, 20),
+    Setting(20.0, 0.05, -2, 55, 8000, 20),
+    Setting(20.0, 0.10, -2, 55, 8000, 40),
+    Setting(20.0, 0.10, 0, 55, 6000, 40),
+    Setting(20.0, 0.12, 0, 55),
+    Setting(20.0, 0.12, 4, 52),
+    Setting(15.0, 0.12, 6, 40),
     Setting(12.5, 0.16, 8, 30),
     Setting(12.5, 0.24, 10, 25),
     Setting(8.0, 0.24, 12, 20),
     Setting(8.0, 0.36, 12, 20),
 )
 """From the best to the barest. Beyond 120 ms only below what a call with sound needs else."""
+_START = 5
 
 
 class PathDelay:
@@ -152,7 +155,7 @@ class SettingChooser:
         self._overhead, self._qp = overhead, qp
         self._sound_kbps = 6.0
         self._frame_bytes = 13.0
-        self.index = SETTINGS.index(Setting(20.0, 0.12, 0, 45))
+        self.index = _START
 
     @property
     def setting(self) -> Setting:
