@@ -106,8 +106,8 @@ class Steering:
     def __init__(self, config: CallConfig) -> None:
         self.rate = RateController(config.start_kbps, config.min_kbps, config.max_kbps, config.burst_kbps)
         self.has_picture = False
-        self._quality = config.encoder.ref_quality
-        self._chooser = SettingChooser(config.overhead, config.encoder.qp)
+        self._quality = config.encoder.rate.ref_quality
+        self._chooser = SettingChooser(config.overhead, config.encoder.rate.qp)
         self.setting: Setting = self._chooser.choose(self.rate.target_kbps)
         self._credit = 0.0
         self._sound_bytes = self._bundle_bytes = 0

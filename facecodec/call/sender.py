@@ -244,7 +244,7 @@ class CallSender:
     def _prepare(self) -> int | None:
         """Tell the encoder what to predict from: a bundle (its number), or None: the reference picture."""
         encoder, steering = self.encoder, self._steering
-        encoder.motion.qp = min(max(self.config.encoder.qp + steering.setting.qp_add, 0), 51)
+        encoder.motion.qp = min(max(self.config.encoder.rate.qp + steering.setting.qp_add, 0), 51)
         encoder.may_send_reference = steering.may_send_picture
         encoder.reference_quality = steering.picture_quality
         if self._keyframe_asked:
