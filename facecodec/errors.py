@@ -16,7 +16,8 @@
     |- MissingReferenceError              a motion unit names a reference picture that is not there
     |- WeightsError                       a model file absent, damaged or of another kind
     |  `- WeightsMismatchError            the stream was made for another model
-    `- TransportError
+    `- TransportError                     a network peer that cannot be reached, or breaks the rules
+       `- RefusedError                    a server or peer says no: code
 
 A status (need more data, key frame needed) is never an exception.
 """
@@ -150,4 +151,13 @@ class WeightsMismatchError(WeightsError):
 
 
 class TransportError(FacecodecError):
-    """A network peer broke the transport's rules."""
+    """A network peer cannot be reached, or broke the transport's rules."""
+
+
+class RefusedError(TransportError):
+    """A server or peer refuses; ``code`` says why, for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

@@ -18,6 +18,7 @@ from facecodec.errors import (
     MediaError,
     MissingReferenceError,
     NoFaceError,
+    RefusedError,
     ShapeError,
     TransportError,
     TruncatedError,
@@ -41,6 +42,7 @@ PARENTS = {
     WeightsError: (FacecodecError,),
     WeightsMismatchError: (WeightsError,),
     TransportError: (FacecodecError,),
+    RefusedError: (TransportError,),
 }
 
 MESSAGES = [

@@ -26,6 +26,7 @@ PUBLIC_NAMES = [
     "MissingReferenceError",
     "NoFaceError",
     "Packet",
+    "RefusedError",
     "ShapeError",
     "SpeedConfig",
     "TransportError",
