@@ -32,7 +32,7 @@ from facecodec.call.signalling import ServerConfig, SignallingServer
 from facecodec.call.signalling_client import SignallingClient, socket_url
 from facecodec.errors import ConfigError, MediaError, RefusedError, TransportError
 
-TOKEN = "a token of some length"
+TOKEN = "a token of some length"  # noqa: S105
 AUTH = "0123456789abcdef" * 4
 
 

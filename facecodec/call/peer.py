@@ -1,0 +1,189 @@
+"""The connection to the other side: two data channels over DTLS and SCTP (RFC 8831), nothing else.
+
+Motion and sound go through an unordered channel without retransmission, references and parameters through a
+reliable one. Both are agreed on beforehand (ids 0 and 1), so a peer can open no others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiortc import (
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+
+from facecodec.call.ice import WireCount, ice_settings
+from facecodec.call.sctp import SackBundling
+from facecodec.errors import ConfigError, TransportError
+
+_log = logging.getLogger(__name__)
+
+MESSAGE_BYTES = 64 << 10
+"""A message is no longer than this."""
+_WAITING_BYTES = 256 << 10
+"""What waits to be sent on the reliable channel at most; more means that the path is dead."""
+_CANDIDATES = 32
+_MEDIA_LINE = re.compile(r"^m=(\S+)", re.MULTILINE)
+_ICE_URL = re.compile(r"(stun|turn|turns):[^\s?]{1,250}(\?transport=(udp|tcp))?")
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server.
+
+    Attributes:
+        url: ``stun:HOST``, ``turn:HOST`` or ``turns:HOST``, with a port where it is not the usual one.
+        username: for TURN.
+        password: for TURN.
+    """
+
+    url: str
+    username: str | None = None
+    password: str | None = None
+
+    def __post_init__(self) -> None:
+        if _ICE_URL.fullmatch(self.url) is None:
+            raise ConfigError("ice server", self.url, "stun:HOST, turn:HOST or turns:HOST, with a port")
+
+
+class Peer:
+    """The other side, as far as the network goes.
+
+    Args:
+        on_message: called with whether a message came on the reliable channel, and its bytes.
+        on_change: called with the state: ``connected``, ``lost`` (may come back) or ``closed``.
+        ice_servers: none by default: then only the machine's own addresses are offered.
+        loopback: offer 127.0.0.1 alone, for both ends on one machine.
+
+    Attributes:
+        wire: everything sent and received, headers and ICE's checks included.
+        state: as told to ``on_change``; ``new`` before.
+    """
+
+    def __init__(
+        self,
+        on_message: Callable[[bool, bytes], None],
+        on_change: Callable[[str], None],
+        *,
+        ice_servers: tuple[IceServer, ...] = (),
+        loopback: bool = False,
+    ) -> None:
+        self.wire = WireCount()
+        self.state = "new"
+        self._on_message, self._on_change, self._loopback = on_message, on_change, loopback
+        servers = [RTCIceServer(s.url, s.username, s.password) for s in ice_servers]
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._connection.on("connectionstatechange", self._changed)
+        self._connection.on("datachannel", _refuse_channel)
+        self._fast = self._connection.createDataChannel(
+            "motion", negotiated=True, id=0, ordered=False, maxRetransmits=0
+        )
+        self._reliable = self._connection.createDataChannel("reference", negotiated=True, id=1)
+        self._bundling = SackBundling(self._connection.sctp)
+        for channel, reliable in ((self._fast, False), (self._reliable, True)):
+            self._listen(channel, reliable)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return "open" == self._fast.readyState == self._reliable.readyState and self.state == "connected"
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that the two channels have not handed to the network yet."""
+        return int(self._fast.bufferedAmount + self._reliable.bufferedAmount)
+
+    async def offer(self) -> str:
+        """Make an offer: the session description, with all candidates."""
+        with self._settings():
+            await self._connection.setLocalDescription(await self._connection.createOffer())
+        return str(self._connection.localDescription.sdp)
+
+    async def answer(self, offer: str) -> str:
+        """Take an offer and make the answer.
+
+        Raises:
+            TransportError: the offer is none for a call.
+        """
+        await self._take("offer", offer)
+        with self._settings():
+            await self._connection.setLocalDescription(await self._connection.createAnswer())
+        return str(self._connection.localDescription.sdp)
+
+    async def accept(self, answer: str) -> None:
+        """Take the answer to :meth:`offer`.
+
+        Raises:
+            TransportError: the answer is none for a call.
+        """
+        await self._take("answer", answer)
+
+    def send(self, reliable: bool, data: bytes) -> bool:
+        """Send a message, or drop it where it cannot be sent now.
+
+        Returns:
+            Whether it was sent.
+
+        Raises:
+            TransportError: it is longer than a message may be.
+        """
+        if len(data) > MESSAGE_BYTES:
+            raise TransportError(f"a message of {len(data)} bytes; at most {MESSAGE_BYTES} can be sent")
+        channel = self._reliable if reliable else self._fast
+        if not self.is_open or channel.bufferedAmount > _WAITING_BYTES:
+            return False
+        channel.send(data)
+        return True
+
+    async def close(self) -> None:
+        """End the connection."""
+        self._bundling.remove()
+        self._change("closed")
+        await self._connection.close()
+
+    def _settings(self) -> contextlib.AbstractContextManager[None]:
+        return ice_settings(loopback=self._loopback, count=self.wire)
+
+    async def _take(self, kind: str, sdp: str) -> None:
+        if _MEDIA_LINE.findall(sdp) != ["application"] or sdp.count("a=candidate:") > _CANDIDATES:
+            raise TransportError(f"the {kind} of the other side is not that of a call")
+        try:
+            with self._settings():
+                await self._connection.setRemoteDescription(RTCSessionDescription(sdp, kind))
+        except (TransportError, asyncio.CancelledError):
+            raise
+        except Exception as err:  # aiortc's parser fails in many ways on what is no description
+            raise TransportError(f"the {kind} of the other side cannot be understood: {err}") from err
+
+    def _listen(self, channel: RTCDataChannel, reliable: bool) -> None:
+        def take(data: object) -> None:
+            if isinstance(data, bytes) and len(data) <= MESSAGE_BYTES:
+                self._on_message(reliable, data)
+
+        channel.on("message", take)
+
+    def _changed(self) -> None:
+        state = self._connection.connectionState
+        known = {"connected": "connected", "disconnected": "lost", "failed": "lost", "closed": "closed"}
+        if state in known:
+            self._change(known[state])
+
+    def _change(self, state: str) -> None:
+        if self.state not in (state, "closed"):
+            _log.info("peer: %s", state)
+            self.state = state
+            self._on_change(state)
+
+
+def _refuse_channel(channel: RTCDataChannel) -> None:
+    _log.warning("peer: opened a channel that is not of a call; closed")
+    channel.close()

@@ -1,0 +1,124 @@
+"""The connection to the other side, both ends in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from facecodec.call.peer import MESSAGE_BYTES, IceServer, Peer
+from facecodec.errors import ConfigError, TransportError
+
+
+class End:
+    def __init__(self):
+        self.messages: list[tuple[bool, bytes]] = []
+        self.states: list[str] = []
+        self.peer = Peer(
+            lambda reliable, data: self.messages.append((reliable, data)), self.states.append, loopback=True
+        )
+
+
+async def connected() -> tuple[End, End]:
+    ann, bob = End(), End()
+    await ann.peer.accept(await bob.peer.answer(await ann.peer.offer()))
+    await until(lambda: ann.peer.is_open and bob.peer.is_open)
+    return ann, bob
+
+
+async def until(holds, seconds=10.0):
+    for _ in range(round(seconds / 0.01)):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("did not come to hold")
+
+
+def run(body):
+    asyncio.run(asyncio.wait_for(body(), 40))
+
+
+def test_both_channels_carry_messages_both_ways_and_bytes_are_counted():
+    async def body():
+        ann, bob = await connected()
+        before, arrived = ann.peer.wire.bytes_out, bob.peer.wire.bytes_in
+        assert ann.peer.send(False, b"m" * 100)
+        assert ann.peer.send(True, b"r" * 5000)
+        assert bob.peer.send(False, b"back")
+        await until(lambda: len(bob.messages) == 2 and ann.messages)
+        assert sorted(bob.messages) == [(False, b"m" * 100), (True, b"r" * 5000)]
+        assert ann.messages == [(False, b"back")]
+        sent = ann.peer.wire.bytes_out - before
+        assert 5100 + 5 * 60 < sent < 5100 + 12 * 120
+        assert bob.peer.wire.bytes_in - arrived == sent
+        await ann.peer.close()
+        await until(lambda: bob.states[-1] == "closed")
+        assert not bob.peer.send(False, b"nobody there")
+        await bob.peer.close()
+        assert ann.states[:1] == ["connected"]
+
+    run(body)
+
+
+def test_acknowledgements_travel_with_data():
+    async def body():
+        ann, bob = await connected()
+        packets, size = ann.peer.wire.packets_out, ann.peer.wire.bytes_out
+        for _ in range(20):
+            ann.peer.send(False, b"m" * 100)
+            await asyncio.sleep(0.02)
+            bob.peer.send(False, b"m" * 100)
+            await asyncio.sleep(0.02)
+        await until(lambda: len(bob.messages) == 20)
+        packets = ann.peer.wire.packets_out - packets
+        assert packets <= 24  # with a packet for every acknowledgement it would be 40
+        assert (ann.peer.wire.bytes_out - size) / 20 < 100 + 93 + 16 + 20
+        await asyncio.gather(ann.peer.close(), bob.peer.close())
+
+    run(body)
+
+
+def test_a_message_has_a_longest_length():
+    async def body():
+        ann, bob = await connected()
+        with pytest.raises(TransportError, match="at most"):
+            ann.peer.send(True, bytes(MESSAGE_BYTES + 1))
+        await asyncio.gather(ann.peer.close(), bob.peer.close())
+
+    run(body)
+
+
+def test_descriptions_that_are_none_raise_the_named_error():
+    async def body():
+        first = End()
+        good = await first.peer.offer()
+        await first.peer.close()
+        rng = random.Random(3)
+        bad = ["", "v=0\r\n", good.replace("m=application", "m=video"), good + "a=candidate:1\r\n" * 40]
+        lines = good.split("\r\n")
+        for _ in range(25):
+            kept = [line for line in lines if rng.random() > 0.3]
+            text = list("\r\n".join(kept))
+            for _ in range(10):
+                text[rng.randrange(len(text))] = rng.choice("a=:0 \r\nz9")
+            bad.append("".join(text))
+        refused = 0
+        for sdp in bad:
+            end = End()
+            try:
+                await end.peer.answer(sdp)
+            except TransportError:
+                refused += 1
+            finally:
+                await end.peer.close()
+        assert refused > len(bad) / 2
+
+    run(body)
+
+
+@pytest.mark.parametrize("url", ["", "example.org", "http://example.org", "stun:a b", "stun:x?transport=x"])
+def test_what_is_no_ice_server_is_refused(url):
+    with pytest.raises(ConfigError, match="ice server"):
+        IceServer(url)
+    IceServer("stun:stun.example.org:3478")
