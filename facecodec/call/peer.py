@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 MESSAGE_BYTES = 64 << 10
 """A message is no longer than this."""
+NOTE_LONGEST = 200
+"""Characters of a note at most."""
 _WAITING_BYTES = 256 << 10
 """What waits to be sent on the reliable channel at most; more means that the path is dead."""
 _CANDIDATES = 32
@@ -60,7 +62,8 @@ class Peer:
 
     Args:
         on_message: called with whether a message came on the reliable channel, and its bytes.
-        on_change: called with the state: ``connected``, ``lost`` (may come back) or ``closed``.
+        on_change: called with the state: ``connected``, ``lost`` or ``closed``.
+        on_note: called with short texts of the other program, such as that the camera is off.
         ice_servers: none by default: then only the machine's own addresses are offered.
         loopback: offer 127.0.0.1 alone, for both ends on one machine.
 
@@ -73,13 +76,15 @@ class Peer:
         self,
         on_message: Callable[[bool, bytes], None],
         on_change: Callable[[str], None],
+        on_note: Callable[[str], None] = lambda text: None,
         *,
         ice_servers: tuple[IceServer, ...] = (),
         loopback: bool = False,
     ) -> None:
         self.wire = WireCount()
         self.state = "new"
-        self._on_message, self._on_change, self._loopback = on_message, on_change, loopback
+        self._on_message, self._on_change, self._on_note = on_message, on_change, on_note
+        self._loopback = loopback
         servers = [RTCIceServer(s.url, s.username, s.password) for s in ice_servers]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._connection.on("connectionstatechange", self._changed)
@@ -88,6 +93,7 @@ class Peer:
             "motion", negotiated=True, id=0, ordered=False, maxRetransmits=0
         )
         self._reliable = self._connection.createDataChannel("reference", negotiated=True, id=1)
+        assert self._connection.sctp is not None  # noqa: S101  the channels have made it
         self._bundling = SackBundling(self._connection.sctp)
         for channel, reliable in ((self._fast, False), (self._reliable, True)):
             self._listen(channel, reliable)
@@ -144,6 +150,13 @@ class Peer:
         channel.send(data)
         return True
 
+    def note(self, text: str) -> bool:
+        """Send a short text to the other program; False if it cannot be sent now."""
+        if not self.is_open or len(text) > NOTE_LONGEST:
+            return False
+        self._reliable.send(text)
+        return True
+
     async def close(self) -> None:
         """End the connection."""
         self._bundling.remove()
@@ -168,6 +181,8 @@ class Peer:
         def take(data: object) -> None:
             if isinstance(data, bytes) and len(data) <= MESSAGE_BYTES:
                 self._on_message(reliable, data)
+            elif isinstance(data, str) and reliable and len(data) <= NOTE_LONGEST:
+                self._on_note(data)
 
         channel.on("message", take)
 

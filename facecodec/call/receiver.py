@@ -28,6 +28,7 @@ from facecodec.call.stats import ReceiverStats
 from facecodec.decoder import DecodedMotion, Decoder
 from facecodec.errors import FacecodecError, TransportError
 from facecodec.motion.pose import Pose
+from facecodec.refpic.buffer import Reference
 from facecodec.transport import Bundle, Channel, Datagram, Depacketiser, Message, MotionPart, SoundPart
 from facecodec.transport.bundle import BASE_MAX
 from facecodec.transport.jitter import PlayoutClock, TimedBuffer
@@ -78,6 +79,7 @@ class CallReceiver:
         self._clock, self._playout = PlayoutClock(), MotionPlayout()
         self._states: OrderedDict[int, MotionState] = OrderedDict()
         self._pictures: dict[int, int] = {}
+        self._reference: Reference | None = None
         self._waiting: list[Message] = []
         self._sound: TimedBuffer[bytes] = TimedBuffer(_SOUND_KEPT)
         self._sound_end = -1
@@ -112,6 +114,11 @@ class CallReceiver:
         """Feedback that has to travel alone: none where :meth:`piggyback` gives it away often enough."""
         block = self._reporter.block(now_s, alone=True)
         return [feedback_datagram(block)] if block else []
+
+    @property
+    def reference(self) -> Reference | None:
+        """The newest reference picture, to compare faces by; None before the first."""
+        return self._reference
 
     def frame(self, now_s: float) -> ShownFrame | None:
         """The picture to show now; None before the first can be made."""
@@ -276,6 +283,7 @@ class CallReceiver:
             return
         if isinstance(unit, ReferenceUnit):
             self._pictures[unit.ref_id] = message.number
+            self._reference = self._decoder.motion.buffer.get(unit.ref_id)
             self._references += 1
         self._reporter.message(message.number, picture=isinstance(unit, ReferenceUnit))
 

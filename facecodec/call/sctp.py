@@ -1,13 +1,14 @@
 """Acknowledgements of SCTP that travel with data (RFC 9260, sections 6.2 and 6.10).
 
 aiortc answers every packet with one that holds nothing but a SACK: 93 bytes with SCTP, DTLS, UDP and IP
-headers, as many as a whole bundle of motion. In a call both sides send all the time, so an acknowledgement can
-wait for the next packet of data, in which it takes 16 bytes.
+headers, as many as a whole bundle of motion. In a call both sides send all the time, so an acknowledgement
+can wait for the next packet of data, in which it takes 16 bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiortc.rtcsctptransport import Chunk, DataChunk, RTCSctpTransport, SackChunk
@@ -20,7 +21,7 @@ _LARGE = 600
 """Bytes of a packet that is part of something large: the sender waits for the acknowledgement."""
 
 
-class _Together:
+class _Together(Chunk):
     """Several chunks in one packet."""
 
     def __init__(self, *chunks: Chunk) -> None:
@@ -44,14 +45,22 @@ class SackBundling:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0
         self._at_once = False
-        self._sctp._send_chunk, self._sctp._send_sack = self._send_with_sack, self._sack
-        self._sctp._receive_chunk = self._look_at
+        # On the instance: its own methods then come back when these are taken away.
+        for name, method in self._replacements().items():
+            setattr(self._sctp, name, method)
 
     def remove(self) -> None:
         """Leave the transport as it was."""
         self._stop()
-        for name in ("_send_chunk", "_send_sack", "_receive_chunk"):
+        for name in self._replacements():
             self._sctp.__dict__.pop(name, None)
+
+    def _replacements(self) -> dict[str, Callable[..., Awaitable[None]]]:
+        return {
+            "_send_chunk": self._send_with_sack,
+            "_send_sack": self._sack,
+            "_receive_chunk": self._look_at,
+        }
 
     async def _look_at(self, chunk: Chunk) -> None:
         if isinstance(chunk, DataChunk):

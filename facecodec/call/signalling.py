@@ -98,7 +98,8 @@ class _Client:
     async def send(self, message: Message) -> None:
         """Send, or cut off whoever does not read."""
         try:
-            await asyncio.wait_for(self._socket.send_str(write_message(message)), 5)
+            async with asyncio.timeout(5):
+                await self._socket.send_str(write_message(message))
         except (TimeoutError, ConnectionError, RuntimeError):
             await self._socket.close(message=b"does not read")
 
@@ -224,7 +225,8 @@ class SignallingServer:
 
     async def _enter(self, client: _Client) -> None:
         try:
-            join = await asyncio.wait_for(client.receive(), self.config.join_within_s)
+            async with asyncio.timeout(self.config.join_within_s):
+                join = await client.receive()
         except TimeoutError as err:
             raise RefusedError("too-late", "no join message came") from err
         if join is None:

@@ -22,6 +22,7 @@ from facecodec import __version__
 from facecodec.cli import options as opt
 from facecodec.cli import report, train
 from facecodec.cli.bench import bench
+from facecodec.cli.call import call, call_server
 from facecodec.cli.drive import drive
 from facecodec.cli.finetune import finetune
 from facecodec.cli.paths import OutputError, input_file, output_file, refuse_same, stats_file
@@ -32,10 +33,11 @@ from facecodec.errors import (
     FacecodecError,
     MediaError,
     MissingReferenceError,
+    TransportError,
     WeightsError,
 )
 
-EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_MEDIA, EXIT_BITSTREAM, EXIT_WEIGHTS = range(6)
+EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_MEDIA, EXIT_BITSTREAM, EXIT_WEIGHTS, EXIT_NETWORK = range(7)
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -45,6 +47,7 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (BitstreamError, EXIT_BITSTREAM),
     (MissingReferenceError, EXIT_BITSTREAM),
     (MediaError, EXIT_MEDIA),
+    (TransportError, EXIT_NETWORK),
     (OSError, EXIT_MEDIA),
     (FacecodecError, EXIT_INTERNAL),
 )
@@ -245,6 +248,8 @@ def demo(
 app.command()(drive)
 app.command()(finetune)
 app.command()(bench)
+app.command()(call)
+app.command("call-server")(call_server)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,66 @@
+"""Threads for the work of a call, beside the event loop.
+
+They live as long as the process, and are used again by the next call: a thread that has called torch must not
+end before the process does (``generator/workers.py`` says why). Torch runs on one core in each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+_idle: list[CallThread] = []
+_owner = os.getpid()
+_lock = threading.Lock()
+
+
+class CallThread:
+    """One thread that does jobs in order; from :func:`borrow`, and given back with :meth:`give_back`."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        threading.Thread(target=self._work, name="facecodec-call", daemon=True).start()
+
+    async def run(self, job: Callable[[], _T]) -> _T:
+        """Do a job and wait for it; its exception is raised here.
+
+        A cancelled wait does not end a job that has begun.
+        """
+        future: Future[_T] = Future()
+        self._jobs.put((future, job))
+        return await asyncio.wrap_future(future)
+
+    def give_back(self) -> None:
+        """Let another call use the thread, behind what it still has to do."""
+        with _lock:
+            _idle.append(self)
+
+    def _work(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        while True:
+            future, job = self._jobs.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(job())
+            except BaseException as err:  # it is the caller's, who waits for it
+                future.set_exception(err)
+            del future, job  # or the last pictures would be kept until the next job
+
+
+def borrow() -> CallThread:
+    """Take an idle thread, or start one; a forked process starts its own."""
+    global _owner
+    with _lock:
+        if _owner != os.getpid():
+            _owner = os.getpid()
+            _idle.clear()
+        return _idle.pop() if _idle else CallThread()

@@ -1,0 +1,129 @@
+"""Speech as Opus packets (RFC 6716) and back, packet by packet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
+
+from facecodec.errors import ConfigError
+from facecodec.media.audio import OPUS_RATE
+from facecodec.types import F32Array
+
+_TICK = Fraction(1, OPUS_RATE)
+_FADE = 240
+"""Samples over which sound goes silent before a packet that did not come: 5 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceConfig:
+    """How speech is coded.
+
+    Attributes:
+        bps: bits a second, 6000 to 32000; silence takes next to nothing (DTX).
+        packet_ms: length of a packet, 20, 40 or 60.
+        expected_loss: percent of packets that the encoder prepares for with in-band FEC, 0 to 50.
+    """
+
+    bps: int = 6000
+    packet_ms: Literal[20, 40, 60] = 40
+    expected_loss: int = 10
+
+    def __post_init__(self) -> None:
+        if not 6000 <= self.bps <= 32000:
+            raise ConfigError("bps", self.bps, "an integer from 6000 to 32000")
+        if self.packet_ms not in (20, 40, 60):
+            raise ConfigError("packet_ms", self.packet_ms, "20, 40, 60")
+        if not 0 <= self.expected_loss <= 50:
+            raise ConfigError("expected_loss", self.expected_loss, "an integer from 0 to 50")
+
+
+class VoiceEncoder:
+    """Sound at 48 kHz in, Opus packets out.
+
+    Args:
+        config: see :class:`VoiceConfig`.
+
+    Attributes:
+        delay_s: how far the encoder looks ahead.
+        packet_samples: samples of a packet.
+    """
+
+    def __init__(self, config: VoiceConfig | None = None) -> None:
+        config = config or VoiceConfig()
+        self.packet_samples = config.packet_ms * OPUS_RATE // 1000
+        self._waiting = np.zeros(0, np.float32)
+        self._pts = 0
+        self._codec: AudioCodecContext = av.CodecContext.create("libopus", "w")
+        self._codec.sample_rate = OPUS_RATE
+        self._codec.format = "flt"
+        self._codec.layout = "mono"
+        self._codec.bit_rate = config.bps
+        self._codec.time_base = _TICK
+        self._codec.options = {
+            "application": "voip",
+            "vbr": "on",
+            "dtx": "1",
+            "fec": "1",
+            "packet_loss": str(config.expected_loss),
+            "compression_level": "10",
+            "frame_duration": str(config.packet_ms),
+        }
+        self._codec.open()
+        head = self._codec.extradata or bytes(12)
+        self.pre_skip = int.from_bytes(head[10:12], "little")
+        self.delay_s = self.pre_skip / OPUS_RATE
+
+    @property
+    def waiting(self) -> int:
+        """Samples taken that are in no packet yet."""
+        return len(self._waiting)
+
+    def push(self, samples: F32Array) -> list[bytes]:
+        """Take mono samples, [N] float32 in [-1, 1]; give the packets that are full."""
+        self._waiting = np.concatenate([self._waiting, samples.astype(np.float32, copy=False)])
+        packets: list[bytes] = []
+        while len(self._waiting) >= self.packet_samples:
+            head, self._waiting = np.split(self._waiting, [self.packet_samples])
+            frame = AudioFrame.from_ndarray(head[None], format="flt", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = OPUS_RATE, self._pts, _TICK
+            self._pts += self.packet_samples
+            packets += [bytes(packet) for packet in self._codec.encode(frame)]
+        return packets
+
+
+class VoiceDecoder:
+    """Opus packets in, mono samples at 48 kHz out; what did not come is faded out and stays silent."""
+
+    def __init__(self) -> None:
+        self._codec: AudioCodecContext = av.CodecContext.create("libopus", "r")
+        self._codec.sample_rate = OPUS_RATE
+        self._codec.format = "flt"
+        self._codec.layout = "mono"
+        self._codec.open()
+        self._last = np.float32(0)
+
+    def decode(self, packet: bytes) -> F32Array:
+        """Decode a packet: [N] float32. What cannot be decoded gives no samples."""
+        try:
+            frames = self._codec.decode(av.Packet(packet))
+        except av.FFmpegError:
+            return np.zeros(0, np.float32)
+        parts = [frame.to_ndarray().reshape(-1).astype(np.float32) for frame in frames]
+        samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        if len(samples):
+            self._last = samples[-1]
+        return samples
+
+    def conceal(self, count: int) -> F32Array:
+        """Fill in for ``count`` samples that did not come."""
+        out = np.zeros(count, np.float32)
+        fade = min(count, _FADE)
+        out[:fade] = self._last * np.linspace(1, 0, fade, dtype=np.float32)
+        self._last = np.float32(0)
+        return out

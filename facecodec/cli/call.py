@@ -1,0 +1,206 @@
+"""``facecodec call`` and ``facecodec call-server``."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facecodec.cli import options as opt
+from facecodec.cli.paths import OutputError, output_file, refuse_same
+from facecodec.errors import ConfigError
+
+_EXTRA = {"aiortc": "WebRTC", "aiohttp": "the signalling server and the local page"}
+
+Room = Annotated[str, typer.Option(metavar="NAME", help="Name of the room: letters, digits, '.', '_', '-'.")]
+Server = Annotated[str, typer.Option(metavar="URL", help="Signalling server, ws://HOST:PORT or wss://HOST.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FACECODEC_CALL_TOKEN",
+        help="What both know and nobody else; without it one is made and shown, for the other person.",
+    ),
+]
+Input = Annotated[
+    str | None,
+    typer.Option(metavar="IN.mp4", help="No page: show this clip to the other side."),
+]
+Output = Annotated[
+    str | None, typer.Option(metavar="OUT.mp4", help="No page: write what the other side sends.")
+]
+IceServers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ice-server", metavar="URL", help="stun:HOST or turn:HOST?user=U&password=P; may be repeated."
+    ),
+]
+Loopback = Annotated[
+    bool,
+    typer.Option(
+        "--loopback",
+        envvar="FACECODEC_CALL_LOOPBACK",
+        help="Both ends are on one machine: 127.0.0.1 alone.",
+    ),
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the local page; 0 takes a free one.")]
+MaxKbps = Annotated[
+    float, typer.Option(min=8.0, max=200.0, help="Most kbit/s to send, headers and sound included.")
+]
+Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")]
+
+
+def call(
+    room: Room,
+    server: Server,
+    token: Token = None,
+    input: Input = None,  # noqa: A002  the option's name
+    output: Output = None,
+    duration: opt.Duration = None,
+    max_kbps: MaxKbps = 15.0,
+    generator: opt.GeneratorName = "warp-0",
+    ice_server: IceServers = None,
+    loopback: Loopback = False,
+    port: Port = 0,
+    browser: Browser = True,
+    force: opt.Force = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Talk to another person over a few kilobits a second.
+
+    Opens a page on this machine for camera, microphone and the other side. With --input (and --output) a clip
+    takes their place. The pictures of the other side are made by a generator, and marked so.
+    """
+    _need_extra()
+    opt.check_duration(duration)
+    if output is not None and input is None:
+        raise ConfigError("output", output, "together with --input")
+    from facecodec.call.config import CallConfig
+    from facecodec.call.room_key import new_token
+    from facecodec.call.settings import WIRE, CallSettings
+    from facecodec.config import DecoderConfig
+
+    if token is None:
+        token = new_token()
+        typer.echo(f"The other person needs: --room {room} --token {token}", err=True)
+    engine = CallConfig(
+        decoder=DecoderConfig(generator=generator),
+        start_kbps=max_kbps,
+        max_kbps=max_kbps,
+        overhead=WIRE,
+    )
+    settings = CallSettings(
+        server,
+        room,
+        token,
+        ice_servers=tuple(_ice_server(text) for text in ice_server or []),
+        loopback=loopback,
+        engine=engine,
+    )
+    if input is None:
+        _run(_with_page(settings, port, browser, duration))
+    elif output is None:
+        _headless(settings, input, None, duration)
+    else:
+        refuse_same(input, output)
+        with output_file(output, ".mp4", force=force) as path:
+            _headless(settings, input, path, duration)
+
+
+def call_server(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8765,
+    cert: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="TLS certificate with its chain; without it plain ws.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its private key.")] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="Believe the X-Forwarded-For of the proxy in front.")
+    ] = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Run the signalling server: it brings the two people of a room together and sees no picture."""
+    _need_extra()
+    from facecodec.call.signalling import ServerConfig, SignallingServer
+
+    config = ServerConfig(host=host, port=port, certificate=cert, key=key, behind_proxy=behind_proxy)
+
+    async def serve() -> None:
+        server = SignallingServer(config)
+        await server.start()
+        typer.echo(f"listening on {server.url}")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.close()
+
+    _run(serve())
+
+
+def _headless(settings: Any, clip: str, output: Path | None, duration: float | None) -> None:
+    from facecodec.call.headless import HeadlessCall
+
+    async def talk() -> Any:
+        return await HeadlessCall(settings, clip, output, duration).run()
+
+    done = _run(talk())
+    kinds = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items()))
+    age = "" if done.age_ms is None else f", frame age {done.age_ms:.0f} ms"
+    typer.echo(
+        f"{done.seconds:.1f} s, {done.pictures} pictures shown ({kinds}), "
+        f"{done.kbps_out:.1f} kbit/s sent{age}",
+        err=True,
+    )
+
+
+async def _with_page(settings: Any, port: int, browser: bool, duration: float | None) -> None:
+    from facecodec.call.call import Call
+    from facecodec.call.page import LocalPage
+
+    talk = Call(settings)
+    page = LocalPage(talk, port)
+    await page.start()
+    typer.echo(f"The call is on {page.url}")
+    if browser:
+        import webbrowser
+
+        await asyncio.get_running_loop().run_in_executor(None, webbrowser.open, page.url)
+    try:
+        async with asyncio.timeout(duration):
+            await talk.run()
+    except TimeoutError:
+        if duration is None:
+            raise
+    finally:
+        await page.close()
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run to the end, or to Ctrl-C, which :func:`facecodec.cli.main` makes an exit code of."""
+    if logging.getLogger().level > logging.INFO:
+        logging.getLogger("aiortc").setLevel(logging.ERROR)
+    with asyncio.Runner() as runner:
+        return runner.run(work)
+
+
+def _need_extra() -> None:
+    for name, what in _EXTRA.items():
+        if importlib.util.find_spec(name) is None:
+            raise OutputError(f"a call needs {name} ({what}): pip install 'facecodec[call]'")
+
+
+def _ice_server(text: str) -> Any:
+    """``stun:HOST`` or ``turn:HOST?user=U&password=P``."""
+    from urllib.parse import parse_qs
+
+    from facecodec.call.peer import IceServer
+
+    url, _, query = text.partition("?")
+    fields = {name: values[0] for name, values in parse_qs(query).items()}
+    user, password = fields.pop("user", None), fields.pop("password", None)
+    rest = "&".join(f"{name}={value}" for name, value in fields.items())
+    return IceServer(f"{url}?{rest}" if rest else url, user, password)
