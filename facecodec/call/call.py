@@ -61,6 +61,7 @@ class Call:
         over: set when this side hangs up or the other side has ended the call.
         session: pictures and sound of the present connection, if there is one.
         peer: the present connection, likewise.
+        seen: the other side has shown a picture of this one.
     """
 
     def __init__(self, settings: CallSettings) -> None:
@@ -75,6 +76,8 @@ class Call:
         self._voice, self._voice_at_s = VoiceEncoder(settings.voice), 0.0
         self._muted = self._camera_off = False
         self._peer_camera: bool | None = None
+        self.seen = self._told_seen = False
+        self._pictures_before = 0
         self._marks: deque[_Mark] = deque()
         self._loop264: H264Loop | None = None
         self._comparing = False
@@ -213,6 +216,8 @@ class Call:
                 continue
             if session.failed.done():
                 session.failed.result()
+            if self.screen.pictures > self._pictures_before and not self._told_seen:
+                self._told_seen = peer.note(json.dumps({"seen": True}))
             if session.sender_stats is None:
                 continue
             wire, now_s = peer.wire, time.monotonic()
@@ -253,6 +258,7 @@ class Call:
             session.take(reliable, data)
         self._early.clear()
         self.session, self.peer, self._peer_camera = session, peer, True
+        self._told_seen, self._pictures_before = False, self.screen.pictures
         self._tell_camera()
 
     def _take_message(self, reliable: bool, data: bytes) -> None:
@@ -269,11 +275,12 @@ class Call:
         """Take what the other program says; what is not understood is passed over."""
         try:
             fields = json.loads(text)
-            camera, bye = fields.get("camera"), fields.get("bye")
+            camera, bye, seen = fields.get("camera"), fields.get("bye"), fields.get("seen")
         except (ValueError, AttributeError, RecursionError):
             return
         if isinstance(camera, bool):
             self._peer_camera = camera
+        self.seen = self.seen or seen is True
         if bye is True:
             self._message = "The other person has left."
             self.over.set()

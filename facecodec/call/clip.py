@@ -22,7 +22,7 @@ _CHUNK = 960
 
 
 class ClipCamera:
-    """Plays a clip, again and again if asked to.
+    """Plays a clip.
 
     Args:
         path: a video file, with or without sound.
@@ -42,23 +42,23 @@ class ClipCamera:
         self,
         push_picture: Callable[[U8Array, float], None],
         push_sound: Callable[[F32Array, float], None],
-        duration_s: float | None,
+        *,
+        repeat: bool = False,
     ) -> None:
         """Give pictures and sound, with the monotonic time that they belong to, when their time has come.
 
         Args:
             push_picture: takes RGB pictures.
             push_sound: takes mono sound at 48 kHz.
-            duration_s: stop after so long, repeating the clip if need be; None: play it once.
+            repeat: play the clip again and again, until cancelled.
 
         Raises:
             MediaError: it cannot be read.
         """
         start_s = time.monotonic()
-        end_s = None if duration_s is None else start_s + duration_s
         while True:
-            pictures = asyncio.ensure_future(self._pictures(push_picture, start_s, end_s))
-            sound = asyncio.ensure_future(self._sound(push_sound, start_s, end_s))
+            pictures = asyncio.ensure_future(self._pictures(push_picture, start_s))
+            sound = asyncio.ensure_future(self._sound(push_sound, start_s))
             try:
                 last_s = await pictures
                 await sound
@@ -66,13 +66,11 @@ class ClipCamera:
                 for task in (pictures, sound):
                     task.cancel()
                 await asyncio.gather(pictures, sound, return_exceptions=True)
-            start_s = max(last_s + float(1 / self.info.frame_rate), time.monotonic())
-            if end_s is None or start_s >= end_s:
+            if not repeat:
                 return
+            start_s = max(last_s + float(1 / self.info.frame_rate), time.monotonic())
 
-    async def _pictures(
-        self, push: Callable[[U8Array, float], None], start_s: float, end_s: float | None
-    ) -> float:
+    async def _pictures(self, push: Callable[[U8Array, float], None], start_s: float) -> float:
         loop, due_s, at_s = asyncio.get_running_loop(), start_s, start_s
         with VideoReader(self._path, threads=1) as video:
             frames = video.frames()
@@ -80,8 +78,6 @@ class ClipCamera:
             while (frame := await loop.run_in_executor(None, next, frames, None)) is not None:
                 first = frame.time_s if first is None else first
                 at_s = start_s + frame.time_s - first
-                if end_s is not None and at_s >= end_s:
-                    break
                 if at_s < due_s - 0.3 / self._fps:
                     continue
                 due_s = max(due_s + 1 / self._fps, at_s)
@@ -89,9 +85,7 @@ class ClipCamera:
                 push(frame.pixels, at_s)
         return at_s
 
-    async def _sound(
-        self, push: Callable[[F32Array, float], None], start_s: float, end_s: float | None
-    ) -> None:
+    async def _sound(self, push: Callable[[F32Array, float], None], start_s: float) -> None:
         if not self.info.has_audio:
             return
         loop, done = asyncio.get_running_loop(), 0
@@ -99,8 +93,6 @@ class ClipCamera:
         while (chunk := await loop.run_in_executor(None, next, chunks, None)) is not None:
             at_s = start_s + done / SOUND_RATE
             done += len(chunk)
-            if end_s is not None and at_s >= end_s:
-                return
             # A microphone gives a piece of sound when its last sample has been recorded.
             await asyncio.sleep(max(0.0, start_s + done / SOUND_RATE - time.monotonic()))
             push(chunk, at_s)

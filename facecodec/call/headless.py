@@ -53,7 +53,8 @@ class HeadlessCall:
         settings: of this end.
         clip: video to show.
         output: ``.mp4`` or ``.mkv`` to write; None: nothing is kept.
-        duration_s: end after so long, the clip repeated; None: when the clip ends.
+        duration_s: end so long after both sides have first seen each other, the clip repeated; None: when
+            the clip ends.
 
     Attributes:
         call: the call itself.
@@ -114,10 +115,31 @@ class HeadlessCall:
         except TimeoutError as err:
             raise TransportError(f"nobody has come within {_MEET_S:.0f} s") from err
         self._begun_s = time.monotonic()
-        await self._camera.play(self.call.push_picture, self.call.push_sound, self._duration_s)
+        repeat = self._duration_s is not None
+        play = self._camera.play(self.call.push_picture, self.call.push_sound, repeat=repeat)
+        playing = asyncio.ensure_future(play)
+        try:
+            if self._duration_s is None:
+                await playing
+            else:
+                await asyncio.wait({playing}, timeout=await self._time_to_play(self._duration_s))
+        finally:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
         await asyncio.sleep(_LINGER_S)
         self._end_s = time.monotonic()
         self.call.hang_up()
+
+    async def _time_to_play(self, duration_s: float) -> float:
+        """Wait until both sides see each other; seconds to play from then on."""
+        try:
+            async with asyncio.timeout(_MEET_S):
+                await self._first_picture()
+                while not self.call.seen:
+                    await asyncio.sleep(0.05)
+        except TimeoutError as err:
+            raise TransportError(f"the two sides have not seen each other within {_MEET_S:.0f} s") from err
+        return duration_s
 
     async def _record_pictures(self) -> None:
         loop, last = asyncio.get_running_loop(), None

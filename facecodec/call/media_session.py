@@ -11,8 +11,10 @@ import logging
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from functools import partial
 
+import cv2
 import numpy as np
 
 from facecodec.call.config import CallConfig
@@ -27,7 +29,7 @@ from facecodec.call.threads import borrow
 from facecodec.call.voice import VoiceDecoder
 from facecodec.errors import TransportError
 from facecodec.transport import Channel, Datagram
-from facecodec.types import AudioPacket, F32Array, Frame
+from facecodec.types import AudioPacket, F32Array, Frame, U8Array
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,21 @@ _WAITING_MAX = 512
 _STATS_S = 0.5
 _GAP_MAX_S = 0.3
 """Sound that is missing for longer is a pause, not a loss."""
+
+
+def fill(pixels: U8Array, height: int, width: int) -> U8Array:
+    """Scale a picture so that it fills a size, and cut off what is beyond, equally on both sides.
+
+    Browsers send smaller pictures when the machine is busy, and others when a telephone is turned; the
+    encoder keeps to the first size.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    scale = max(height / pixels.shape[0], width / pixels.shape[1])
+    size = (max(width, round(pixels.shape[1] * scale)), max(height, round(pixels.shape[0] * scale)))
+    large = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    return np.ascontiguousarray(large[top : top + height, left : left + width])
 
 
 class Engine:
@@ -108,6 +125,7 @@ class MediaSession:
         self._alone: list[Datagram] = []
         self._came: deque[tuple[Channel, bytes]] = deque(maxlen=_WAITING_MAX)
         self._refresh = False
+        self._size: tuple[int, int] | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wake = asyncio.Event()
         self._voice, self._sound_end = VoiceDecoder(), -1
@@ -191,7 +209,9 @@ class MediaSession:
             sender.push_audio(packet, pts_s, time.monotonic())
         out = alone + sender.poll(time.monotonic())
         if frame is not None:
-            sender.push_frame(frame, time.monotonic())
+            self._size = self._size or (frame.pixels.shape[0], frame.pixels.shape[1])
+            pixels = fill(frame.pixels, *self._size)
+            sender.push_frame(replace(frame, pixels=pixels), time.monotonic())
             out += sender.poll(time.monotonic())
         return out
 
