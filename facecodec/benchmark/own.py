@@ -23,7 +23,7 @@ from facecodec.benchmark.digests import ENCODER_MODULES, LEARNED_MODULES, WARP_M
 from facecodec.benchmark.ffmpeg import run_measured
 from facecodec.benchmark.results import PartBytes
 from facecodec.bitstream import MAGIC, StreamHeader, pack_unit
-from facecodec.config import EncoderConfig
+from facecodec.config import QUALITY_DEFAULT, EncoderConfig
 from facecodec.container.fcv import FcvReader
 from facecodec.errors import MediaError
 from facecodec.generator.select import load_generator, pick_device
@@ -34,8 +34,7 @@ CURVES = (OWN, WARP, STILL)
 """Curves that one stream gives: the default generator, warping alone, the reference picture repeated."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    f"qp {qp} ref {ref}": {"qp": qp, "ref_quality": ref}
-    for qp, ref in ((30, 20), (24, 38), (18, 55), (12, 70), (6, 84), (2, 94))
+    f"quality {quality}": {"quality": quality} for quality in (10, 30, QUALITY_DEFAULT, 75, 90)
 }
 """What is swept: label to fields of ``EncoderConfig``, cheapest first."""
 

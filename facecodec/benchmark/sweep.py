@@ -10,7 +10,8 @@ from pathlib import Path
 
 from facecodec.benchmark import anchors, own
 from facecodec.benchmark.machine import machine
-from facecodec.benchmark.points import Job, Measuring, is_done, plan, run_job, setting_label
+from facecodec.benchmark.plan import plan
+from facecodec.benchmark.points import Job, Measuring, is_done, run_job, setting_label
 from facecodec.benchmark.quality import Sampling, available
 from facecodec.benchmark.results import LeftOut, RatePoint, Results
 from facecodec.benchmark.sequences import Clip, describe, prepare

@@ -37,6 +37,12 @@ Frames = Annotated[
 Codecs = Annotated[
     str | None, typer.Option(metavar="A,B,...", help="Curves to make; a name that is not known shows all.")
 ]
+Points = Annotated[
+    int | None,
+    typer.Option(
+        min=2, metavar="N", help="Settings of each curve and resolution at most, the lowest rate among them."
+    ),
+]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for results.json and the report.")]
 Cache = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder of clips, streams and points; OUT/cache if absent.")
@@ -58,6 +64,7 @@ def bench(
     size: Size = 256,
     frames: Frames = None,
     codecs: Codecs = None,
+    points: Points = None,
     out: Out = Path("bench-results"),
     cache: Cache = None,
     jobs: Jobs = 0,
@@ -82,7 +89,7 @@ def bench(
         cache=cache if cache is not None else out / "cache",
         codecs=tuple(codecs.split(",")) if codecs is not None else chosen,
         size=size,
-        points=sweep.QUICK_POINTS if quick else None,
+        points=points or (sweep.QUICK_POINTS if quick else None),
         scales=sweep.QUICK_SCALES if quick else sweep.SCALES,
         sampling=Sampling(metrics_every, deep_every),
     )
