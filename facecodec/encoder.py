@@ -284,10 +284,10 @@ class Encoder:
         """Send palette entries that pay in what lies ahead."""
         header, active = self.header, self._references.active
         assert header is not None and active is not None  # noqa: S101, PT018  sent just before
-        if not self._palettes.is_due(active.reference, active.motion, len(items)):
+        if not self._palettes.is_due(active.reference, active.motion, items[-1].frame.pts):
             return []
         with self._timed("palette"):
-            unit = self._palettes.code(header, len(items))
+            unit = self._palettes.code(header)
         if unit is None:
             return []
         self._monitor.take_palette(unit)

@@ -31,38 +31,30 @@ class PaletteEncoder:
         self._active: PaletteChooser | None = None
         self._bytes = 0
 
-    def is_due(self, reference: Reference, motion: FaceMotion, count: int) -> bool:
+    def is_due(self, reference: Reference, motion: FaceMotion, last_pts: int) -> bool:
         """Whether the next group holds frames that were not looked at for entries yet.
 
         Args:
             reference: the reference picture in use.
             motion: face motion against it.
-            count: frames of the group.
+            last_pts: time of the group's last frame.
         """
         if not self._is_on:
             return False
         if self._active is None or self._active.reference is not reference:
             self._active = self._chooser(reference, motion)
-            self._active.ahead = 0
-        if self._active.ahead < count:
-            return True
-        self._active.ahead -= count
-        return False
+        seen_pts = self._active.seen_pts
+        return seen_pts is None or seen_pts < last_pts
 
-    def code(self, header: StreamHeader, count: int) -> PaletteUnit | None:
-        """Look for entries in the window; None where none pays.
-
-        Args:
-            header: the stream's.
-            count: frames of the next group.
-        """
+    def code(self, header: StreamHeader) -> PaletteUnit | None:
+        """Look for entries in the window; None where none pays."""
         chooser = self._active
         if chooser is None:
             return None
         reach = self._window.first_cut(min(len(self._window), self._reach))
-        chooser.ahead = reach - count
         points, valid = self._window.smoothed(reach)
         items = self._window.frames(reach)
+        chooser.seen_pts = items[-1].frame.pts
         known = np.flatnonzero(valid)
         if not len(known):
             return None

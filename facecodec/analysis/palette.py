@@ -92,7 +92,7 @@ class PaletteChooser:
 
     Attributes:
         reference: the picture.
-        ahead: frames of the window that have been looked at.
+        seen_pts: time of the last frame that has been looked at; None for none.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class PaletteChooser:
             RegionShown(r, mesh, rect.width // 2 * (rect.height // 2) * 3)
             for r, rect in enumerate(self._rects)
         ]
-        self.ahead = 0
+        self.seen_pts: int | None = None
 
     def update(self, scene: Scene, budget: float) -> PaletteUnit | None:
         """Choose entries from a window; None where none pays.

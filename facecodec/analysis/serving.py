@@ -31,6 +31,8 @@ STRIDE = 8
 _CLEAR = 0.06
 """Distance from the face, in face sizes, at which a place is clear of it."""
 _SURFACE = 468
+_CACHED = 1024
+"""Distances that are kept: frames are looked at again from pictures that the decoder holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +93,7 @@ class CoarseViewer:
     def __init__(self, warper: WarpGenerator, grid: int) -> None:
         self._warper, self._grid = warper, grid
         self._known: dict[int, _Known] = {}
+        self._distances: dict[tuple[int, int, int], float] = {}
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._places = photometric.places(ANALYSIS_SIZE)
 
@@ -104,6 +107,16 @@ class CoarseViewer:
         Returns:
             [T], 0 (equal) to 1.
         """
+        if len(self._distances) > _CACHED:
+            self._distances.clear()
+        by_key = {(reference.ref_id, reference.pts, s.item.frame.pts): s for s in samples}
+        missing = {key: sample for key, sample in by_key.items() if key not in self._distances}
+        if missing:
+            found = self._measure(reference, list(missing.values()))
+            self._distances.update(zip(missing, found, strict=True))
+        return np.array([self._distances[key] for key in by_key])
+
+    def _measure(self, reference: Reference, samples: Sequence[Sample]) -> list[float]:
         known, scene = self._prepared(reference), None
         meshes = np.stack([sample.mesh for sample in samples])
         if self._grid:
@@ -111,7 +124,7 @@ class CoarseViewer:
         with torch.inference_mode():
             mesh = torch.from_numpy(meshes)
             fields = self._warper.motion_field(known.state, mesh, scene, ANALYSIS_SIZE).numpy()
-        return np.array([self._distance(known, s, f) for s, f in zip(samples, fields, strict=True)])
+        return [self._distance(known, s, f) for s, f in zip(samples, fields, strict=True)]
 
     def _distance(self, known: _Known, sample: Sample, field: F32Array) -> float:
         """Distance of a frame made by a motion field, [128, 128, 2]."""

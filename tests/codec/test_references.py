@@ -124,7 +124,7 @@ def test_a_sample_seen_from_its_own_picture_is_near_and_from_another_far(faces):
     assert len(samples) == 1
     viewer = CoarseViewer(WarpGenerator(), 7)
     near = viewer.distances(active.reference, samples)
-    flipped = replace(active.reference, picture=active.reference.picture[::-1].copy())
+    flipped = replace(active.reference, pts=-1, picture=active.reference.picture[::-1].copy())
     far = viewer.distances(flipped, samples)
     assert 0 < near[0] < 0.3
     assert far[0] > 2 * near[0]
