@@ -125,7 +125,7 @@ class Steering:
         self._chooser.saw_sound(self._sound_bytes / 125.0 / elapsed)
         self._bundles_kbps = self._bundle_bytes / 125.0 / elapsed
         self._sound_bytes = self._bundle_bytes = 0
-        self.setting = self._chooser.choose(self.rate.target_kbps)
+        self.setting = self._chooser.choose(self.rate.target_kbps, thrifty=self._credit < 0)
         low, high = (share * self.rate.target_kbps for share in _PICTURE_SHARE)
         left = min(max(_AIM * self.rate.target_kbps - self._bundles_kbps, low), high)
         self._credit = min(self._credit + left * 125.0 * elapsed, _PICTURE_CREDIT)

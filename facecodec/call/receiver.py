@@ -121,7 +121,7 @@ class CallReceiver:
         return self._reference
 
     def frame(self, now_s: float) -> ShownFrame | None:
-        """The picture to show now; None before the first can be made."""
+        """The picture to show now; None before the first can be made, or where the last one shall stay."""
         time_s = self._clock.media_time(now_s)
         shown = None if time_s is None else self._playout.at(time_s)
         if shown is None:

@@ -2,8 +2,8 @@
 
 Poses of the last 20 seconds are played again, forwards and at their own speed; from time to time, and where
 they end, it goes on from another one whose points and velocities match, so blinks and small movements of the
-head come back as they were. Moments of little mouth movement are liked better. What is left of a difference
-at a jump fades out.
+head come back as they were. Moments of little mouth movement are liked better, and the mouth goes to how it
+was most closed: nobody speaks without sound. What is left of a difference at a jump fades out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facecodec.motion.openings import LEFT_EYE, MOUTH, RIGHT_EYE
+from facecodec.motion.face import align, load_face_model
+from facecodec.motion.openings import LEFT_EYE, MOUTH, RIGHT_EYE, OpeningMap
 from facecodec.motion.pose import Pose
 from facecodec.types import F64Array
 
@@ -35,8 +36,12 @@ _GOOD = 1.2
 """Points, RMS: differences below are jumped over before the end is near."""
 _QUIET = 0.08
 """Weight of mouth movement in the choice: seconds, as for velocity."""
+_HUSH_S = 0.5
+"""Seconds in which the mouth closes."""
 _AGAIN = 0.6
 """Points that a place costs more each time it was jumped to."""
+_UPPER_SHARE = 0.5
+"""How much of the closing the upper lip does."""
 _POINTS = np.array(
     sorted({*range(0, 468, 9), *(i for o in (RIGHT_EYE, LEFT_EYE, MOUTH) for pair in o.pairs for i in pair)})
 )
@@ -92,6 +97,8 @@ class IdleMotion:
         self._jump_s = -1e9
         self._gap: Pose | None = None
         self._known: _Table | None = None
+        self._begin_s = 0.0
+        self._hush: tuple[OpeningMap, F64Array] | None = None
 
     def __len__(self) -> int:
         return len(self._memory)
@@ -131,11 +138,14 @@ class IdleMotion:
             pose: the pose.
             picture: number of the reference picture that poses are wanted for.
         """
-        self.picture, self._now_s, self._gap = picture, time_s, None
+        self.picture, self._now_s, self._begin_s, self._gap = picture, time_s, time_s, None
         for memory in self._memory:
             memory.jumps = 0
         if not self._memory:
             return
+        quiet = min((m.pose.shape for m in self._memory), key=lambda shape: float(MOUTH.gap(shape)))
+        mouth = OpeningMap(MOUTH, _UPPER_SHARE, quiet, quiet, load_face_model().mean)
+        self._hush = (mouth, quiet)
         last = self._memory[-1]
         points = pose.mesh[_POINTS, :2] * 256.0
         self._jump(pose, self._best(points, last.velocity, None), time_s)
@@ -154,7 +164,17 @@ class IdleMotion:
             if ends <= 0.02 or self._costs(here.points, here.velocity)[target] < _GOOD:
                 self._jump(self._shown(place, share), target, self._now_s)
                 place, share = self._find(self._at_s)
-        return self._shown(place, share)
+        return self._hushed(self._shown(place, share))
+
+    def _hushed(self, pose: Pose) -> Pose:
+        """The pose with its mouth going to how it was most closed."""
+        if self._hush is None:
+            return pose
+        mouth, quiet = self._hush
+        t = float(np.clip((self._now_s - self._begin_s) / _HUSH_S, 0.0, 1.0))
+        change = t * t * (3 - 2 * t) * (mouth.correct(pose.shape[None], quiet[None])[0] - pose.shape)
+        scale, rotation, _, _ = align(pose.shape, pose.mesh, load_face_model().weights)
+        return Pose(pose.mesh + scale * change @ rotation.T, pose.shape + change, pose.scene)
 
     def _shown(self, place: int, share: float) -> Pose:
         """The remembered pose, and what is left of the last jump."""

@@ -22,6 +22,8 @@ _LOSS_HIGH = 0.35
 _HOLD_S = 1.0
 _BASE_S = 20.0
 """Time for which the shortest delay of the path is remembered."""
+_SPARE, _SPARE_THRIFTY = 0.92, 0.86
+"""Share of the target that a better setting may take."""
 _QP_OCTAVE = 9.0
 """QP by which the bytes of motion halve (measured on validation clips, groups of two)."""
 _PART_BYTES = 14
@@ -177,9 +179,15 @@ class SettingChooser:
         frames = setting.fps * self._frame_bytes * 2 ** (-setting.qp_add / _QP_OCTAVE)
         return (bundles + frames) / 125.0 + self._sound_kbps
 
-    def choose(self, target_kbps: float) -> Setting:
-        """The best setting that fits; it goes up only where there is room to spare."""
+    def choose(self, target_kbps: float, *, thrifty: bool = False) -> Setting:
+        """The best setting that fits; it goes up only where there is room to spare.
+
+        Args:
+            target_kbps: what bundles may take.
+            thrifty: pictures have taken more than their share: more room has to be left.
+        """
         costs = [self.cost_kbps(setting) for setting in SETTINGS]
-        fits = [i for i, cost in enumerate(costs) if cost <= target_kbps * (0.92 if i < self.index else 1.0)]
+        spare = _SPARE_THRIFTY if thrifty else _SPARE
+        fits = [i for i, cost in enumerate(costs) if cost <= target_kbps * (spare if i < self.index else 1.0)]
         self.index = fits[0] if fits else len(SETTINGS) - 1
         return self.setting

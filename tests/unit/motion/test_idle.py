@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facecodec.motion.face import load_face_model
+from facecodec.motion.face import load_face_model, rotation_matrix
 from facecodec.motion.idle import MEMORY_S, IdleMotion
-from facecodec.motion.openings import LEFT_EYE
+from facecodec.motion.openings import LEFT_EYE, MOUTH
 from facecodec.motion.pose import Pose, blend
 
 STEP = 0.05
@@ -84,6 +84,24 @@ def test_moments_of_a_quiet_mouth_are_liked_better():
         times.append(idle._at_s)
     quiet = [t for t in times if int(t / STEP) // 100 % 2 == 0]
     assert len(quiet) > 0.7 * len(times)
+
+
+def test_the_mouth_closes_as_far_as_it_was_seen_to_and_turns_with_the_head():
+    idle = IdleMotion()
+    turn = rotation_matrix(np.array([0.0, 0.3, 0.0]))
+    for i in range(100):
+        pose = face(0.0, 0.0)
+        shape = pose.shape.copy()
+        upper, lower = (list(points) for points in zip(*MOUTH.pairs, strict=True))
+        shape[lower, 1] = shape[upper, 1] + (0.002 if i == 30 else 0.02)
+        idle.learn(i * STEP, Pose(shape @ turn.T, shape, None), 1)
+    idle.start(5.0, idle._memory[-1].pose, 1)
+    gaps = [float(MOUTH.gap(idle.pose(5.0 + i * STEP).shape)) for i in range(30)]
+    assert gaps[0] == pytest.approx(float(MOUTH.gap(idle._memory[-1].pose.shape)), rel=0.05)
+    assert gaps[-1] == pytest.approx(float(MOUTH.gap(idle._memory[30].pose.shape)), rel=0.05)
+    assert np.diff(gaps).max() < 0.01
+    last = idle.pose(6.5)
+    np.testing.assert_allclose(last.mesh, last.shape @ turn.T, atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
