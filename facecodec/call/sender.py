@@ -34,8 +34,6 @@ _PROBE_S = 0.4
 """Pictures wait so long for the first report of the path."""
 _SILENCE_S = 0.35
 """While bundles are not reported for so long beyond a round trip, no pictures leave."""
-_COLLAPSE = 0.6
-"""Where the rate falls by more than this while a picture is on its way, a smaller one takes its place."""
 _HEAD_BYTES = 48
 """Room in a bundle for heads, at most."""
 
@@ -69,7 +67,7 @@ class CallSender:
         self._picture: int | None = None
         self._pictures: dict[int, int] = {}
         self._keyframe_asked = False
-        self._pts, self._picture_kbps = -1, 0.0
+        self._pts = -1
         self._probed_s: float | None = None
         self._bundle_end_s = self._frame_due_s = self._motion_s = -1e9
         self._bundle_open = False
@@ -228,8 +226,6 @@ class CallSender:
             return
         for values in self.encoder.timings.values():
             values.clear()
-        if self._messages.has_picture and self._steering.rate.target_kbps < _COLLAPSE * self._picture_kbps:
-            self.request_keyframe()
 
     def _ends_bundle(self, time_s: float, step: float) -> bool:
         """Whether a frame is the last of its bundle; bundles follow each other without a gap."""
@@ -287,7 +283,6 @@ class CallSender:
             self._header = packet.data
         if ref_id is not None:
             self._references += 1
-            self._picture_kbps = self._steering.rate.target_kbps
             self._messages.drop_pictures()
             if self._keyframe_asked and self._references > 1:
                 self._pacer.clear()

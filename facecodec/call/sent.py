@@ -184,11 +184,6 @@ class SentMessages:
             if number & ((1 << MESSAGE_BITS) - 1) == number_low:
                 message.left, message.last_s = max(message.left - 1, 0), now_s
 
-    @property
-    def has_picture(self) -> bool:
-        """Whether a reference picture is among them."""
-        return any(message.ref_id is not None for message in self._open.values())
-
     def picture_on_its_way(self, now_s: float, patience_s: float) -> bool:
         """Whether a reference picture is still leaving, or left so short a time ago."""
         return any(

@@ -58,11 +58,11 @@ SETTINGS = (
     Setting(20.0, 0.10, 0, 55, 6000, 40),
     Setting(20.0, 0.12, 0, 55),
     Setting(20.0, 0.12, 4, 52),
-    Setting(15.0, 0.12, 6, 40),
-    Setting(12.5, 0.16, 8, 30),
-    Setting(12.5, 0.24, 10, 25),
-    Setting(8.0, 0.24, 12, 20),
-    Setting(8.0, 0.36, 12, 20),
+    Setting(15.0, 0.12, 6, 48),
+    Setting(12.5, 0.16, 8, 45),
+    Setting(12.5, 0.24, 10, 42),
+    Setting(8.0, 0.24, 12, 42),
+    Setting(8.0, 0.36, 12, 42),
 )
 """From the best to the barest. Beyond 120 ms only below what a call with sound needs else."""
 _START = 5
