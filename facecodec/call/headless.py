@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from facecodec.call.call import Call
@@ -13,6 +14,7 @@ from facecodec.call.recording import Recording
 from facecodec.call.screen import SOUND_RATE, Picture
 from facecodec.call.settings import CallSettings
 from facecodec.call.status import CallStatus
+from facecodec.call.threads import borrow
 from facecodec.errors import TransportError
 
 _MEET_S = 120.0
@@ -68,6 +70,7 @@ class HeadlessCall:
         generator = settings.engine.decoder.generator
         self._recording = None if output is None else Recording(output, generator, settings.show_fps)
         self._duration_s = duration_s
+        self._writing = borrow()  # one thread: a file is written by one at a time
         self._states: dict[str, int] = {}
         self._status: CallStatus | None = None
         self._ages: list[float] = []
@@ -92,7 +95,7 @@ class HeadlessCall:
             await running
         except BaseException:
             if self._recording is not None:
-                self._recording.abort()
+                await self._writing.run(self._recording.abort)
             raise
         finally:
             self._end_s = self._end_s or time.monotonic()
@@ -101,7 +104,8 @@ class HeadlessCall:
                 task.cancel()
             await asyncio.gather(running, *tasks, return_exceptions=True)
         if self._recording is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._recording.close)
+            await self._writing.run(self._recording.close)
+        self._writing.give_back()
         return self._report()
 
     async def _connected(self) -> None:
@@ -142,7 +146,7 @@ class HeadlessCall:
         return duration_s
 
     async def _record_pictures(self) -> None:
-        loop, last = asyncio.get_running_loop(), None
+        last = None
         while True:
             picture = await self.call.screen.next(1.0)
             if picture is None or picture is last:
@@ -150,7 +154,7 @@ class HeadlessCall:
             last = picture
             self._states[picture.state] = self._states.get(picture.state, 0) + 1
             if self._recording is not None:
-                await loop.run_in_executor(None, self._recording.show, picture)
+                await self._writing.run(partial(self._recording.show, picture))
 
     async def _record_sound(self) -> None:
         """Take the sound at its own pace, from the first picture on."""
@@ -161,7 +165,7 @@ class HeadlessCall:
             samples = self.call.screen.hear(_CHUNK)
             taken += _CHUNK
             if recording is not None:
-                recording.hear(samples)
+                await self._writing.run(partial(recording.hear, samples))
 
     async def _first_picture(self) -> Picture:
         while True:

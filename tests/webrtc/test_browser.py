@@ -15,7 +15,7 @@ from facecodec.call.page import LocalPage
 from facecodec.call.settings import CallSettings
 from facecodec.call.signalling import ServerConfig, SignallingServer
 from facecodec.media.reader import VideoReader
-from tests.call.chromium import BINARY, Chromium, Tab
+from tests.webrtc.chromium import BINARY, Chromium, Tab
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(BINARY is None, reason="chromium is not installed")

@@ -196,3 +196,23 @@ def test_ctrl_c_ends_a_waiting_call_without_leaving_anything(tmp_path, clip):
         server.wait(timeout=20)
         server.stdout.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_of_the_readme_shows_pictures(tmp_path, clip):
+    """Both ends in a program of one's own; tests/e2e/test_readme.py runs it too, with all the others."""
+    readme = (REPOSITORY / "README.md").read_text()
+    examples = [
+        b for b in re.findall(r"^```python\n(.*?)^```$", readme, re.M | re.S) if "RTCPeerConnection" in b
+    ]
+    assert len(examples) == 1
+    (tmp_path / "talking_head.mp4").write_bytes(clip.read_bytes())
+    run = subprocess.run(
+        [sys.executable, "-c", examples[0]],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout.split()[0]) >= 3
