@@ -103,6 +103,7 @@ class HeadlessCall:
             for task in (running, *tasks):
                 task.cancel()
             await asyncio.gather(running, *tasks, return_exceptions=True)
+            await self._writing.run(lambda: None)  # a picture may still be being written
         if self._recording is not None:
             await self._writing.run(self._recording.close)
         self._writing.give_back()

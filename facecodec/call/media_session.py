@@ -88,6 +88,7 @@ class Engine:
     async def close(self) -> None:
         """Stop the sender, and give the threads back."""
         await self.coding.run(self.sender.close)
+        await self.decoding.run(lambda: None)  # a picture may still be in the making
         self.coding.give_back()
         self.decoding.give_back()
 

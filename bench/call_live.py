@@ -1,0 +1,138 @@
+"""A live call between two processes of this machine: rate on the wire, glass to glass, pictures, memory.
+
+    python bench/call_live.py samples/talking_head.mp4 --seconds 150 --out bench/results/call_live.json
+
+Both ends show the clip again and again. Glass to glass is from the time at which a picture of the clip
+is due, which is when a camera would have taken it, to the time at which it is put on the other side's
+screen; both processes read one monotonic clock. The first ten seconds are left out of everything but
+memory. Rates are those of the whole UDP packets with their IP headers. What else runs on the machine is
+told by the load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from facecodec.call.headless import HeadlessCall
+from facecodec.call.settings import CallSettings
+from facecodec.call.signalling import ServerConfig, SignallingServer
+
+WARM_UP_S = 10.0
+
+
+def resident_mb() -> float:
+    """Memory of this process, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+async def one_end(url: str, clip: str, seconds: float) -> dict[str, object]:
+    """Talk, and note what is shown."""
+    end = HeadlessCall(CallSettings(url, "bench", "bench", loopback=True), clip, None, seconds)
+    shown: list[tuple[float, float, str]] = []
+    samples: list[tuple[float, float, dict[str, float]]] = []
+    show = end.call.screen.show
+
+    def note(picture):
+        shown.append((picture.shown_s, picture.pts_s, picture.state))
+        show(picture)
+
+    end.call.screen.show = note
+    epoch_s: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            session, status = end.call.session, end.call.status()
+            if session is None or status.out is None:
+                continue
+            epoch_s[:] = [session._engine.sender.epoch_s]
+            parts = {name: getattr(status.out, name) for name in status.out.__dataclass_fields__}
+            samples.append((time.monotonic(), resident_mb(), parts))
+
+    watching = asyncio.ensure_future(watch())
+    try:
+        report = await end.run()
+    finally:
+        watching.cancel()
+    return {
+        "shown": shown,
+        "epoch_s": epoch_s[0],
+        "samples": samples,
+        "kbps_whole_call": report.kbps_out,
+        "cpu_s": sum(resource.getrusage(resource.RUSAGE_SELF)[:2]),
+        "seconds": report.seconds,
+        "lost_in_percent": report.status.loss_in,
+        "round_trip_ms": report.status.rtt_ms,
+    }
+
+
+def summary(mine: dict, other: dict) -> dict[str, object]:
+    """Figures of one direction: what ``mine`` showed of what ``other`` sent."""
+    start = mine["shown"][0][0] + WARM_UP_S
+    steady = [s for s in mine["shown"] if s[0] >= start]
+    ages = np.array([at - (pts + other["epoch_s"]) for at, pts, state in steady if state == "live"]) * 1000
+    span = steady[-1][0] - steady[0][0]
+    rates = [parts for at, _, parts in other["samples"] if at >= start]
+    memory = [mb for _, mb, _ in mine["samples"]]
+    states = sorted({state for _, _, state in steady})
+    return {
+        "kbps": {name: round(float(np.mean([r[name] for r in rates])), 2) for name in rates[0]},
+        "kbps_whole_call": round(other["kbps_whole_call"], 2),
+        "glass_to_glass_ms": [round(float(np.quantile(ages, q)), 1) for q in (0.05, 0.5, 0.95)],
+        "pictures_a_second": round(len(steady) / span, 2),
+        "states": {state: sum(s[2] == state for s in steady) for state in states},
+        "round_trip_ms": round(mine["round_trip_ms"], 1),
+        "cores_taken": round(mine["cpu_s"] / mine["seconds"], 2),
+        "memory_mb": {"at_20_s": memory[min(20, len(memory) - 1)], "end": memory[-1]},
+    }
+
+
+async def main(args: argparse.Namespace) -> None:
+    """Run the server and both ends."""
+    server = SignallingServer(ServerConfig(port=0))
+    await server.start()
+    load = os.getloadavg()
+    run = [sys.executable, __file__, args.clip, "--seconds", str(args.seconds), "--url", server.url]
+    ends = [
+        await asyncio.create_subprocess_exec(*run, stdout=subprocess.PIPE, limit=1 << 26) for _ in range(2)
+    ]
+    said = [json.loads((await end.communicate())[0]) for end in ends]
+    await server.close()
+    result = {
+        "seconds": args.seconds,
+        "cores": os.cpu_count(),
+        "load_before": load,
+        "load_after": os.getloadavg(),
+        "first": summary(*said),
+        "second": summary(*reversed(said)),
+    }
+    text = json.dumps(result, indent=1)
+    print(text)
+    if args.out:
+        Path(args.out).write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clip")
+    parser.add_argument("--seconds", type=float, default=150.0)
+    parser.add_argument("--out")
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.url:
+        print(json.dumps(asyncio.run(one_end(args.url, args.clip, args.seconds))))
+    else:
+        asyncio.run(main(args))
