@@ -94,7 +94,7 @@ def summary(mine: dict, other: dict) -> dict[str, object]:
         "states": {state: sum(s[2] == state for s in steady) for state in states},
         "round_trip_ms": round(mine["round_trip_ms"], 1),
         "cores_taken": round(mine["cpu_s"] / mine["seconds"], 2),
-        "memory_mb": {"at_20_s": memory[min(20, len(memory) - 1)], "end": memory[-1]},
+        "memory_mb_every_20_s": [round(mb, 1) for mb in memory[::20]],
     }
 
 

@@ -30,7 +30,7 @@ class Recording:
     def __init__(self, path: str | Path, generator: str, fps: float) -> None:
         self._path, self._generator, self._fps = Path(path), generator, Fraction(round(fps))
         self._writer: VideoWriter | None = None
-        self._voice = VoiceEncoder(VoiceConfig(bps=24000, packet_ms=20, expected_loss=0))
+        self._voice = VoiceEncoder(VoiceConfig(bps=24000, packet_ms=20, dtx=False))
         self._start_s = 0.0
         self._last = -1
         self._heard = 0

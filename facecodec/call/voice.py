@@ -16,6 +16,13 @@ from facecodec.media.audio import OPUS_RATE
 from facecodec.types import F32Array
 
 _TICK = Fraction(1, OPUS_RATE)
+_SILENT, _ALWAYS_HEARD = 1e-4, 5e-3
+"""RMS below which nothing is heard, and above which nothing counts as silence."""
+_ABOVE_FLOOR = 2.5
+_FLOOR_RISE = 0.5
+"""Share by which the level of silence may rise in a second."""
+_HANGOVER_S = 0.2
+_REFRESH_S = 0.4
 _FADE = 240
 """Samples over which sound goes silent before a packet that did not come: 5 ms."""
 
@@ -25,14 +32,17 @@ class VoiceConfig:
     """How speech is coded.
 
     Attributes:
-        bps: bits a second, 6000 to 32000; silence takes next to nothing (DTX).
+        bps: bits a second, 6000 to 32000.
         packet_ms: length of a packet, 20, 40 or 60.
-        expected_loss: percent of packets that the encoder prepares for with in-band FEC, 0 to 50.
+        expected_loss: percent of packets that the encoder prepares for with in-band FEC, 0 to 50. FFmpeg's
+            decoders of Opus make no use of it, so that it pays only where the other side has another one.
+        dtx: leave packets of silence out, but for one in 0.4 s, as RFC 6716, section 2.1.9, has it.
     """
 
     bps: int = 6000
     packet_ms: Literal[20, 40, 60] = 40
-    expected_loss: int = 10
+    expected_loss: int = 0
+    dtx: bool = True
 
     def __post_init__(self) -> None:
         if not 6000 <= self.bps <= 32000:
@@ -41,6 +51,33 @@ class VoiceConfig:
             raise ConfigError("packet_ms", self.packet_ms, "20, 40, 60")
         if not 0 <= self.expected_loss <= 50:
             raise ConfigError("expected_loss", self.expected_loss, "an integer from 0 to 50")
+
+
+class _Pause:
+    """Finds silence by its level against the quietest of the last seconds.
+
+    libopus could do it itself (DTX), but FFmpeg has no option for that.
+
+    Args:
+        packet_s: length of a packet.
+    """
+
+    def __init__(self, packet_s: float) -> None:
+        self._packet_s = packet_s
+        self._floor = 1.0
+        self._quiet_s = self._left_out_s = 0.0
+
+    def leaves_out(self, samples: F32Array) -> bool:
+        """Whether a packet is not to be sent."""
+        level = float(np.sqrt(np.mean(np.square(samples))))
+        self._floor = max(min(level, self._floor * (1 + _FLOOR_RISE * self._packet_s)), _SILENT)
+        quiet = level < _ALWAYS_HEARD and level < _ABOVE_FLOOR * self._floor
+        self._quiet_s = self._quiet_s + self._packet_s if quiet else 0.0
+        if self._quiet_s <= _HANGOVER_S or self._left_out_s + self._packet_s > _REFRESH_S:
+            self._left_out_s = 0.0
+            return False
+        self._left_out_s += self._packet_s
+        return True
 
 
 class VoiceEncoder:
@@ -59,6 +96,7 @@ class VoiceEncoder:
         self.packet_samples = config.packet_ms * OPUS_RATE // 1000
         self._waiting = np.zeros(0, np.float32)
         self._pts = 0
+        self._pause = _Pause(config.packet_ms / 1000) if config.dtx else None
         self._codec: AudioCodecContext = av.CodecContext.create("libopus", "w")
         self._codec.sample_rate = OPUS_RATE
         self._codec.format = "flt"
@@ -68,8 +106,7 @@ class VoiceEncoder:
         self._codec.options = {
             "application": "voip",
             "vbr": "on",
-            "dtx": "1",
-            "fec": "1",
+            "fec": "1" if config.expected_loss else "0",
             "packet_loss": str(config.expected_loss),
             "compression_level": "10",
             "frame_duration": str(config.packet_ms),
@@ -85,7 +122,7 @@ class VoiceEncoder:
         return len(self._waiting)
 
     def push(self, samples: F32Array) -> list[bytes]:
-        """Take mono samples, [N] float32 in [-1, 1]; give the packets that are full."""
+        """Take mono samples, [N] float32 in [-1, 1]; give full packets, empty ones for silence."""
         self._waiting = np.concatenate([self._waiting, samples.astype(np.float32, copy=False)])
         packets: list[bytes] = []
         while len(self._waiting) >= self.packet_samples:
@@ -93,7 +130,8 @@ class VoiceEncoder:
             frame = AudioFrame.from_ndarray(head[None], format="flt", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = OPUS_RATE, self._pts, _TICK
             self._pts += self.packet_samples
-            packets += [bytes(packet) for packet in self._codec.encode(frame)]
+            keep = self._pause is None or not self._pause.leaves_out(head)
+            packets += [bytes(packet) if keep else b"" for packet in self._codec.encode(frame)]
         return packets
 
 

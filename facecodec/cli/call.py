@@ -7,13 +7,16 @@ import importlib.util
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from facecodec.cli import options as opt
 from facecodec.cli.paths import OutputError, output_file, refuse_same
 from facecodec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facecodec.call.settings import CallSettings
 
 _EXTRA = {"aiortc": "WebRTC", "aiohttp": "the signalling server and the local page"}
 
@@ -79,28 +82,12 @@ def call(
     opt.check_duration(duration)
     if output is not None and input is None:
         raise ConfigError("output", output, "together with --input")
-    from facecodec.call.config import CallConfig
     from facecodec.call.room_key import new_token
-    from facecodec.call.settings import WIRE, CallSettings
-    from facecodec.config import DecoderConfig
 
     if token is None:
         token = new_token()
         typer.echo(f"The other person needs: --room {room} --token {token}", err=True)
-    engine = CallConfig(
-        decoder=DecoderConfig(generator=generator),
-        start_kbps=max_kbps,
-        max_kbps=max_kbps,
-        overhead=WIRE,
-    )
-    settings = CallSettings(
-        server,
-        room,
-        token,
-        ice_servers=tuple(_ice_server(text) for text in ice_server or []),
-        loopback=loopback,
-        engine=engine,
-    )
+    settings = _settings(server, room, token, max_kbps, generator, ice_server or [], loopback)
     if input is None:
         _run(_with_page(settings, port, browser, duration))
     elif output is None:
@@ -141,7 +128,30 @@ def call_server(
     _run(serve())
 
 
-def _headless(settings: Any, clip: str, output: Path | None, duration: float | None) -> None:
+def _settings(
+    server: str,
+    room: str,
+    token: str,
+    max_kbps: float,
+    generator: Literal["auto", "lite", "base", "warp-0"],
+    ice_servers: list[str],
+    loopback: bool,
+) -> CallSettings:
+    from facecodec.call.config import CallConfig
+    from facecodec.call.settings import WIRE, CallSettings
+    from facecodec.config import DecoderConfig
+
+    engine = CallConfig(
+        decoder=DecoderConfig(generator=generator),
+        start_kbps=max_kbps,
+        max_kbps=max_kbps,
+        overhead=WIRE,
+    )
+    servers = tuple(_ice_server(text) for text in ice_servers)
+    return CallSettings(server, room, token, ice_servers=servers, loopback=loopback, engine=engine)
+
+
+def _headless(settings: CallSettings, clip: str, output: Path | None, duration: float | None) -> None:
     from facecodec.call.headless import HeadlessCall
 
     async def talk() -> Any:
@@ -157,7 +167,7 @@ def _headless(settings: Any, clip: str, output: Path | None, duration: float | N
     )
 
 
-async def _with_page(settings: Any, port: int, browser: bool, duration: float | None) -> None:
+async def _with_page(settings: CallSettings, port: int, browser: bool, duration: float | None) -> None:
     from facecodec.call.call import Call
     from facecodec.call.page import LocalPage
 
