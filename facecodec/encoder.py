@@ -15,10 +15,9 @@ import numpy as np
 
 from facecodec.analysis.references import Candidate
 from facecodec.analysis.window import Tracked, TrackWindow
-from facecodec.bitstream import AudioCodec, StreamHeader, Unit, View, pack_unit
+from facecodec.bitstream import StreamHeader, Unit, pack_unit
 from facecodec.config import EncoderConfig, SpeedConfig
-from facecodec.errors import ConfigError, NoFaceError, ShapeError
-from facecodec.generator.model import WarpGenerator
+from facecodec.errors import NoFaceError
 from facecodec.generator.select import pick_device
 from facecodec.local_decoder import LocalDecoder, Sources
 from facecodec.media.audio import OpusStreamInfo
@@ -27,7 +26,8 @@ from facecodec.motion.face import load_face_model
 from facecodec.motion.scene import scene_grid
 from facecodec.motion_encoder import MotionEncoder
 from facecodec.palette_encoder import PaletteEncoder
-from facecodec.reference_encoder import ReferenceEncoder, covers
+from facecodec.reference_encoder import ReferenceEncoder
+from facecodec.stream_start import StreamStart, check_frame
 from facecodec.track.crop import crop_picture
 from facecodec.track.tracker import make_tracker
 from facecodec.types import CropTransform, F32Array, F64Array, Frame, I32Array, Packet, PacketKind
@@ -73,7 +73,6 @@ class Encoder:
         self.config = config or EncoderConfig()
         self.timings: dict[str, list[float]] = {}
         self.header: StreamHeader | None = None
-        self._audio, self._frame_rate = audio, frame_rate
         self.group = GROUP if self.config.lookahead else 1
         speed = speed or SpeedConfig()
         model = load_face_model()
@@ -85,10 +84,10 @@ class Encoder:
             basis=model.basis,
             deviation=model.sigma,
         )
-        self._keypoint_set = tracker.keypoint_set
         self._window = TrackWindow(tracker, self.config.lookahead == 0, self.timings)
         rate = self.config.rate
         grid = scene_grid(rate.qp) if self.config.scene_points == "auto" else 0
+        self._start = StreamStart(self.config, tracker.keypoint_set, grid, frame_rate, audio)
         reach = self.group + self.config.lookahead
         self.motion = MotionEncoder(model.basis.shape[0], grid, rate.qp)
         self._references = ReferenceEncoder(self.config, self._window, reach, grid, acknowledged=acknowledged)
@@ -112,15 +111,8 @@ class Encoder:
             ShapeError: the picture is not [H, W, 3] uint8, too small, or of another size than those before.
             ConfigError: its time does not come after that of the frame before.
         """
-        shape = frame.pixels.shape
-        if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 16 or frame.pixels.dtype != np.uint8:
-            got = f"{list(shape)} {frame.pixels.dtype}"
-            raise ShapeError("frame", "[H, W, 3] uint8, at least 16x16", got)
-        if self._shape not in (None, shape):
-            raise ShapeError("frame", str(list(self._shape or ())), list(shape))
-        if self._pushed_pts is not None and frame.pts <= self._pushed_pts:
-            raise ConfigError("pts", frame.pts, f"more than {self._pushed_pts}, that of the frame before")
-        self._shape, self._pushed_pts = shape, frame.pts
+        check_frame(frame, self._shape, self._pushed_pts)
+        self._shape, self._pushed_pts = frame.pixels.shape, frame.pts
         self._window.push(frame)
         room = self.group + min(self.config.lookahead, max(8, _LOOKAHEAD_BYTES // frame.pixels.nbytes))
         packets: list[Packet] = []
@@ -247,38 +239,10 @@ class Encoder:
 
     def _start_stream(self, items: list[Tracked], crop: CropTransform) -> Packet:
         height, width = self._shape[:2] if self._shape else (0, 0)
-        whole = covers(crop, width, height) and crop.size == width == height
-        frame_view = self.config.view == "frame" and not whole
-        base = items[0].frame.time_base
-        first = self._blind[0] if self._blind else items[0].frame.pts
-        self.header = StreamHeader(
-            model_id=self.config.model_id or WarpGenerator.model_id,
-            keypoint_set=self._keypoint_set,
-            basis_id=1,
-            coded_size=crop.size,
-            width=width if frame_view else crop.size,
-            height=height if frame_view else crop.size,
-            view=View.FRAME if frame_view else View.CROP,
-            time_base_num=base.numerator,
-            time_base_den=base.denominator,
-            frame_duration=self._frame_duration(items, base),
-            start_pts=first,
-            scene_grid=self.motion.layout.scene_grid,
-            audio_codec=AudioCodec.OPUS if self._audio else AudioCodec.NONE,
-            channels=self._audio.channels if self._audio else 0,
-            pre_skip=self._audio.pre_skip if self._audio else 0,
-        )
-        self._monitor.start(self.header)
-        return _packet(self.header, first)
-
-    def _frame_duration(self, items: list[Tracked], base: Fraction) -> int:
-        """Usual ticks between frames: the commonest step of the window, else from the frame rate."""
         times = self._blind + [item.frame.pts for item in items]
-        steps = np.diff(times)
-        if len(steps):
-            values, counts = np.unique(steps, return_counts=True)
-            return max(1, int(values[counts.argmax()]))
-        return max(1, round(1 / ((self._frame_rate or Fraction(25)) * base)))
+        self.header = self._start.header(times, items[0].frame.time_base, crop, width, height)
+        self._monitor.start(self.header)
+        return _packet(self.header, times[0])
 
     def _code_palette(self, items: list[Tracked]) -> list[Packet]:
         """Send palette entries that pay in what lies ahead."""

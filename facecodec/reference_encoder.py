@@ -26,12 +26,12 @@ from facecodec.config import EncoderConfig
 from facecodec.generator.model import WarpGenerator
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
-from facecodec.refpic.backdrop import make_backdrop
+from facecodec.refpic.backdrop import covers, make_backdrop
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still, encode_still
 from facecodec.refpic.pacing import Pacer
 from facecodec.track.crop import crop_picture
-from facecodec.types import CropTransform, F32Array
+from facecodec.types import F32Array
 
 BACKDROP_QUALITY_DROP = 30
 
@@ -281,8 +281,3 @@ class ReferenceEncoder:
             state = self._generator.prepare(picture, torch.from_numpy(reference.mesh.astype(np.float32)))
             fitter = SceneFitter(self._generator, state, reference.picture, reference.mesh, self._grid)
         self.active = Source(reference, FaceMotion(reference.mesh), fitter)
-
-
-def covers(crop: CropTransform, width: int, height: int) -> bool:
-    """Whether the crop hides the whole picture, so that no backdrop is seen."""
-    return crop.x <= 0 and crop.y <= 0 and crop.x + crop.side >= width and crop.y + crop.side >= height

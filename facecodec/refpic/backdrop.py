@@ -23,6 +23,11 @@ def backdrop_size(width: int, height: int) -> tuple[int, int]:
     return max(16, round(width * scale)), max(16, round(height * scale))
 
 
+def covers(crop: CropTransform, width: int, height: int) -> bool:
+    """Whether the crop hides the whole picture, so that no backdrop is seen."""
+    return crop.x <= 0 and crop.y <= 0 and crop.x + crop.side >= width and crop.y + crop.side >= height
+
+
 def make_backdrop(picture: U8Array, crop: CropTransform) -> U8Array:
     """Prepare the backdrop of a picture.
 
