@@ -29,7 +29,7 @@ class PaletteEncoder:
         self._warper = WarpGenerator()
         self._choosers: dict[int, PaletteChooser] = {}
         self._active: PaletteChooser | None = None
-        self._bytes = 0
+        self._bytes = self._pictures = 0
 
     def is_due(self, reference: Reference, motion: FaceMotion, last_pts: int) -> bool:
         """Whether the next group holds frames that were not looked at for entries yet.
@@ -64,7 +64,7 @@ class PaletteEncoder:
         raw = np.stack([face.points for face in seen if face is not None])
         scene = Scene(pictures, crop.to_crop(points[known]), crop.to_crop(raw))
         ticks = items[-1].frame.pts + header.frame_duration - header.start_pts
-        allowed = allowance(float(ticks * header.time_base), self._rate)
+        allowed = allowance(float(ticks * header.time_base), self._rate, self._pictures)
         unit = chooser.update(scene, allowed - self._bytes)
         if unit is not None:
             self._bytes += len(pack_unit(unit))
@@ -76,4 +76,5 @@ class PaletteEncoder:
         if kept is None or kept.reference is not reference:
             kept = PaletteChooser(self._warper, reference, motion, self._rate)
             self._choosers[reference.ref_id] = kept
+            self._pictures += 1
         return kept

@@ -45,11 +45,14 @@ TURN = 0.35
 """Turn of the head from the reference picture, radians, at which a frame is worth nothing as a source."""
 _ADVANCE, _RATE_EARLY, _RATE_LATE, _EARLY_S = 200.0, 80.0, 25.0, 10.0
 """Bytes that may be spent at once, and a second, first and later: 0.8 kbit/s over 10 s, 0.4 over 30."""
+_PER_PICTURE = 400.0
+"""Bytes more for each further reference picture: its palette begins empty."""
 
 
-def allowance(seconds: float, rate: RatePoint) -> float:
-    """Bytes of palettes that a stream may have spent by a time."""
-    usual = _ADVANCE + _RATE_EARLY * min(seconds, _EARLY_S) + _RATE_LATE * max(seconds - _EARLY_S, 0.0)
+def allowance(seconds: float, rate: RatePoint, pictures: int = 1) -> float:
+    """Bytes of palettes that a stream may have spent by a time, with so many reference pictures used."""
+    usual = _PER_PICTURE * (pictures - 1)
+    usual += _ADVANCE + _RATE_EARLY * min(seconds, _EARLY_S) + _RATE_LATE * max(seconds - _EARLY_S, 0.0)
     return usual * _growth(rate)
 
 
