@@ -7,35 +7,26 @@ the same bytes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
-from facecodec.bitstream import MotionState, MotionUnit, ReferenceUnit, opus_duration, parse_unit
+from facecodec.bitstream import MotionUnit, ReferenceUnit, opus_duration, parse_unit
 from facecodec.call.config import CallConfig
-from facecodec.call.outgoing import SOUND_BYTES_MAX, SoundQueue, Steering, WireMeter
-from facecodec.call.sent import SentBundle, SentBundles, SentMessage, SentMessages
+from facecodec.call.dispatch import Dispatch
+from facecodec.call.outgoing import SOUND_BYTES_MAX, Steering
 from facecodec.call.stats import SenderStats, WireBytes
 from facecodec.config import SpeedConfig
 from facecodec.encoder import Encoder
 from facecodec.errors import TransportError
-from facecodec.transport import Datagram, Feedback, MotionPart, Packetiser, SoundPart
+from facecodec.transport import Datagram, Feedback, MotionPart
 from facecodec.transport.bundle import FRAMES_MAX, TICK
-from facecodec.transport.datagram import DATAGRAM_MAX
-from facecodec.transport.pacer import Pacer
-from facecodec.transport.packetise import FRAGMENT_HEAD, MESSAGE_MAX
+from facecodec.transport.packetise import MESSAGE_MAX
 from facecodec.types import Frame, Packet, PacketKind
 
 TIME_BASE = Fraction(1, 1000)
 EPOCH_S = 1.0
 """Time on the wire of the first thing that is given."""
-_PROBE_S = 0.4
-"""Pictures wait so long for the first report of the path."""
-_SILENCE_S = 0.35
-"""While bundles are not reported for so long beyond a round trip, no pictures leave."""
-_HEAD_BYTES = 48
-"""Room in a bundle for heads, at most."""
 
 
 class CallSender:
@@ -46,8 +37,6 @@ class CallSender:
         speed: of the encoder.
 
     Attributes:
-        feedback_source: gives, at a time, bytes of feedback that ride on the next bundle, or none; see
-            :meth:`facecodec.call.receiver.CallReceiver.piggyback`.
         epoch_s: what is added to times on the wire to get the times that were given; None before the first.
         encoder: the encoder; its ``timings`` are emptied every second or so.
     """
@@ -55,23 +44,29 @@ class CallSender:
     def __init__(self, config: CallConfig | None = None, speed: SpeedConfig | None = None) -> None:
         self.config = config or CallConfig()
         self.encoder = Encoder(self.config.encoder, speed, acknowledged=True)
-        self.feedback_source: Callable[[float], bytes] | None = None
         self.epoch_s: float | None = None
         self._steering = Steering(self.config)
-        self._meter = WireMeter(self.config.overhead)
-        self._packetiser, self._pacer = Packetiser(), Pacer(self.config.overhead)
-        self._bundles, self._messages = SentBundles(self._steering.rate), SentMessages()
-        self._outbox: deque[Datagram] = deque()
-        self._sound = SoundQueue()
+        self._dispatch = Dispatch(self.config, self._steering)
         self._header = b""
         self._picture: int | None = None
         self._pictures: dict[int, int] = {}
         self._keyframe_asked = False
         self._pts = -1
-        self._probed_s: float | None = None
-        self._bundle_end_s = self._frame_due_s = self._motion_s = -1e9
+        self._bundle_end_s = self._frame_due_s = -1e9
         self._bundle_open = False
         self._frames = self._dropped = self._references = self._plis = 0
+
+    @property
+    def feedback_source(self) -> Callable[[float], bytes] | None:
+        """Gives, at a time, bytes of feedback that ride on the next bundle, or none.
+
+        See :meth:`facecodec.call.receiver.CallReceiver.piggyback`.
+        """
+        return self._dispatch.feedback_source
+
+    @feedback_source.setter
+    def feedback_source(self, source: Callable[[float], bytes] | None) -> None:
+        self._dispatch.feedback_source = source
 
     def push_frame(self, frame: Frame, now_s: float) -> None:
         """Take a picture; frames beyond the frame rate of the moment are dropped.
@@ -118,23 +113,14 @@ class CallSender:
             raise TransportError(f"an Opus packet of {size} bytes; allowed: at most {SOUND_BYTES_MAX}")
         tick = round(self._since_epoch(pts_s) * 48000 / TICK)
         if tick >= 0:
-            self._sound.push(tick, opus_packet, now_s)
+            self._dispatch.sound.push(tick, opus_packet, now_s)
 
     def poll(self, now_s: float) -> list[Datagram]:
         """What is to be sent now; to be called at least every 20 ms."""
         self._look(now_s)
-        while self._sound.waited(now_s) >= self._sound_patience(now_s) - 1e-6:
-            self._send_bundle(None, None, now_s)
-        self._pacer.push(self._messages.probes(now_s, self._patience()), first=True)
-        if self._messages.given_up():
+        out = self._dispatch.poll(now_s)
+        if self._dispatch.messages.given_up():
             self.request_keyframe()
-        fragments = self._pacer.poll(now_s, self._steering.picture_kbps) if self._knows_path(now_s) else []
-        out = list(self._outbox)
-        self._outbox.clear()
-        for datagram in fragments:
-            self._messages.left(datagram.data[0], now_s)
-            self._meter.count(datagram, WireBytes(pictures=len(datagram.data) - FRAGMENT_HEAD), now_s)
-            out.append(datagram)
         return out
 
     def receive(self, data: bytes, now_s: float) -> None:
@@ -145,18 +131,22 @@ class CallSender:
         """
         told = Feedback.parse(data)
         if told.report:
-            self._bundles.take(told.report, now_s)
-        for number, message in self._messages.acknowledge(told.messages) if told.messages else ():
-            self._pacer.drop(number & 255)
+            self._dispatch.bundles.take(told.report, now_s)
+        for number, message in self._dispatch.messages.acknowledge(told.messages) if told.messages else ():
+            self._dispatch.pacer.drop(number & 255)
             if message.ref_id is not None and self.encoder.acknowledge(message.ref_id):
                 self._picture = self._pictures[message.ref_id] = number
                 self._steering.has_picture = True
         if told.missing:
-            self._pacer.push(self._messages.missing(told.missing, now_s, self._patience()), first=True)
+            self._dispatch.pacer.push(
+                self._dispatch.messages.missing(told.missing, now_s, self._dispatch.patience_s()), first=True
+            )
         if told.pli:
             self._plis += 1
             # One that was sent before the last fragment came is of no account.
-            if not self._messages.picture_on_its_way(now_s, 0.9 * (self._bundles.round_trip_min_s or 0.0)):
+            if not self._dispatch.messages.picture_on_its_way(
+                now_s, 0.9 * (self._dispatch.bundles.round_trip_min_s or 0.0)
+            ):
                 self.request_keyframe()
 
     def request_keyframe(self) -> None:
@@ -165,21 +155,21 @@ class CallSender:
 
     def count_feedback(self, datagram: Datagram, now_s: float) -> None:
         """Count a datagram of feedback that this end sends alone."""
-        self._meter.count(datagram, WireBytes(feedback=len(datagram.data) - 1), now_s)
+        self._dispatch.meter.count(datagram, WireBytes(feedback=len(datagram.data) - 1), now_s)
 
     def stats(self) -> SenderStats:
         """Figures as they stand."""
         setting, rate = self._steering.setting, self._steering.rate
         return SenderStats(
-            wire=self._meter.total,
-            wire_kbps=self._meter.kbps(),
+            wire=self._dispatch.meter.total,
+            wire_kbps=self._dispatch.meter.kbps(),
             target_kbps=rate.target_kbps,
             fps=setting.fps,
             audio_bps=setting.audio_bps,
             opus_ms=setting.opus_ms,
             bundle_s=setting.bundle_s,
             qp=self.encoder.motion.qp,
-            round_trip_s=self._bundles.round_trip_s,
+            round_trip_s=self._dispatch.bundles.round_trip_s,
             loss=rate.loss,
             queue_s=rate.queue_s,
             frames=self._frames,
@@ -192,33 +182,10 @@ class CallSender:
         """Stop the tracking thread."""
         self.encoder.close()
 
-    def _knows_path(self, now_s: float) -> bool:
-        """Whether reports come in time; an empty bundle asks for the first, before any picture leaves."""
-        if not len(self._pacer):
-            return True
-        if self._bundles.round_trip_s is not None:
-            return self._bundles.silence(now_s) < (self._bundles.round_trip_min_s or 0.0) + _SILENCE_S
-        if self._probed_s is None:
-            self._probed_s = now_s
-            self._emit(None, None, b"", None, now_s)
-            return False
-        return now_s - self._probed_s >= _PROBE_S
-
     def _since_epoch(self, time_s: float) -> float:
         if self.epoch_s is None:
             self.epoch_s = time_s - EPOCH_S
         return time_s - self.epoch_s
-
-    def _patience(self) -> float:
-        """Seconds after which an answer would have come."""
-        return 1.25 * (self._bundles.round_trip_s or 0.2) + 0.05 + self._steering.setting.bundle_s
-
-    def _sound_patience(self, now_s: float) -> float:
-        """Seconds that sound waits for motion to go with."""
-        setting = self._steering.setting
-        if now_s - self._motion_s > 2.5 * setting.bundle_s:
-            return setting.bundle_s
-        return 1.25 * setting.bundle_s + 1.5 / setting.fps
 
     def _look(self, now_s: float) -> None:
         """Once a second: follow what the rate allows."""
@@ -247,7 +214,7 @@ class CallSender:
             encoder.request_keyframe()
         base = None
         if self._picture is not None:
-            base = self._bundles.base(self._packetiser.sequence, self._picture)
+            base = self._dispatch.bundles.base(self._dispatch.next_bundle, self._picture)
         if base is None:
             encoder.motion.start()
             return None
@@ -263,16 +230,17 @@ class CallSender:
             if not isinstance(unit, MotionUnit):
                 self._send_message(packet, unit.ref_id if isinstance(unit, ReferenceUnit) else None)
                 continue
-            back = None if unit.reset or base is None else self._packetiser.sequence - base
+            back = None if unit.reset or base is None else self._dispatch.next_bundle - base
             self._picture = self._pictures.get(unit.ref_id)
             if self._picture is None or (back is None) != unit.reset:
                 return frames
             self._steering.saw_motion(len(unit.levels), unit.n_frames, unit.qp)
             # Behind all of them the encoder's state is that of the last.
             state = self.encoder.motion.state() if i == last else None
-            if not self._send_bundle(MotionPart(unit, back, self._picture & 7), state, now_s):
+            part = MotionPart(unit, back, self._picture & 7)
+            if not self._dispatch.send_bundle(part, state, self._picture, now_s):
                 return frames
-            base, frames = self._packetiser.sequence - 1, frames + unit.n_frames
+            base, frames = self._dispatch.next_bundle - 1, frames + unit.n_frames
         return frames
 
     def _send_message(self, packet: Packet, ref_id: int | None) -> None:
@@ -283,51 +251,9 @@ class CallSender:
             self._header = packet.data
         if ref_id is not None:
             self._references += 1
-            self._messages.drop_pictures()
+            self._dispatch.messages.drop_pictures()
             if self._keyframe_asked and self._references > 1:
-                self._pacer.clear()
-                self._queue(self._header, None)
+                self._dispatch.pacer.clear()
+                self._dispatch.queue_message(self._header, None)
             self._keyframe_asked = False
-        self._queue(packet.data, ref_id)
-
-    def _queue(self, data: bytes, ref_id: int | None) -> None:
-        rate = max(self._steering.rate.burst_kbps, self._steering.rate.target_kbps)
-        size = self._pacer.fragment_size(rate, self._steering.setting.bundle_s)
-        fragments = self._packetiser.message_of(data, size)
-        self._messages.add(self._packetiser.message - 1, SentMessage(fragments, ref_id, len(fragments)))
-        self._pacer.push(fragments)
-        wire = sum(self.config.overhead.on_wire(len(f.data)) for f in fragments)
-        self._steering.saw_picture(wire)
-
-    def _send_bundle(self, motion: MotionPart | None, state: MotionState | None, now_s: float) -> bool:
-        """Send motion with the sound that waits; False where the motion is too long for a datagram."""
-        sound = self._sound.take()
-        feedback = self.feedback_source(now_s) if self.feedback_source else b""
-        loud = sum(len(packet) + 2 for packet in sound.packets) if sound else 0
-        levels = len(motion.unit.levels) if motion else 0
-        if loud and levels + loud + len(feedback) > DATAGRAM_MAX - _HEAD_BYTES:
-            self._emit(None, sound, feedback, None, now_s)
-            sound, feedback = None, b""
-        if levels + len(feedback) > DATAGRAM_MAX - _HEAD_BYTES:
-            return False
-        self._emit(motion, sound, feedback, state, now_s)
-        return True
-
-    def _emit(
-        self,
-        motion: MotionPart | None,
-        sound: SoundPart | None,
-        feedback: bytes,
-        state: MotionState | None,
-        now_s: float,
-    ) -> None:
-        datagram = self._packetiser.bundle(motion, sound, feedback)
-        loud = sum(map(len, sound.packets)) if sound else 0
-        levels = len(motion.unit.levels) if motion else 0
-        content = WireBytes(sound=loud, motion=levels, feedback=len(feedback))
-        size = self._meter.count(datagram, content, now_s)
-        self._steering.saw_bundle(size, content)
-        sent = SentBundle(now_s, size, state, -1 if self._picture is None else self._picture)
-        self._bundles.add(self._packetiser.sequence - 1, sent)
-        self._motion_s = now_s if motion else self._motion_s
-        self._outbox.append(datagram)
+        self._dispatch.queue_message(packet.data, ref_id)

@@ -39,7 +39,7 @@ def test_what_arrives_can_be_decoded_and_is_what_was_sent(name, clip):
     states = {}
 
     def gather(now, call):
-        for number, bundle in call.sender._bundles._sent.items():
+        for number, bundle in call.sender._dispatch.bundles._sent.items():
             if bundle.state is not None:
                 states[number] = bundle.state
 
@@ -253,8 +253,8 @@ def test_sound_goes_on_without_a_picture(clip):
 def test_memory_stays_bounded(clip):
     call = run_call(clip(40), replace(LAN, loss=0.05))
     sender, receiver = call.sender, call.receiver
-    assert len(sender._bundles._sent) <= 256
-    assert len(sender._messages) <= 8
+    assert len(sender._dispatch.bundles._sent) <= 256
+    assert len(sender._dispatch.messages) <= 8
     assert len(receiver._states) <= 48
     assert len(receiver._playout._buffer) <= 64
     assert all(len(values) <= 100 for values in sender.encoder.timings.values())
