@@ -29,7 +29,7 @@ class Judge:
 def test_figures_of_a_call_with_an_outage(bench, samples):
     frames, sound, step = bench.material(samples / "talking_head.mp4", 7.0)
     assert len(frames) == 168
-    assert step == pytest.approx(1 / 24)
+    assert step == pytest.approx(1 / 24, rel=0.01)
     call = bench.run(frames, sound, bench.NETWORKS["outage 2 s"], CallConfig())
     found = bench.figures(call, frames, step, Judge(), bench.NETWORKS["outage 2 s"])
     assert sum(found["wire_kbps"].values()) == pytest.approx(found["wire_total_kbps"])
