@@ -13,7 +13,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
@@ -21,32 +21,21 @@ from facecodec.call.compare import H264Loop
 from facecodec.call.media_session import Engine, MediaSession
 from facecodec.call.meeting import Meeting
 from facecodec.call.peer import Peer
+from facecodec.call.rates import WireRates
 from facecodec.call.screen import SOUND_RATE, Picture, Screen
 from facecodec.call.settings import CallSettings
 from facecodec.call.signalling_client import SignallingClient
-from facecodec.call.stats import WireBytes
-from facecodec.call.status import CallStatus, Sent
+from facecodec.call.stats import SenderStats
+from facecodec.call.status import CallStatus
 from facecodec.call.voice import VoiceEncoder
 from facecodec.types import F32Array, Frame, U8Array
 
 _log = logging.getLogger(__name__)
 
 _TICK = Fraction(1, 1000)
-_RATE_WINDOW_S = 3.0
 _APART_S = 0.06
 """Sound whose time is so far from what was counted is put right: the microphone has paused."""
 _MARK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """What had gone over the wire at a time."""
-
-    at_s: float
-    bytes_out: int
-    bytes_in: int
-    parts: WireBytes
-    pictures: int
 
 
 class Call:
@@ -78,7 +67,7 @@ class Call:
         self._peer_camera: bool | None = None
         self.seen = self._told_seen = False
         self._pictures_before = 0
-        self._marks: deque[_Mark] = deque()
+        self._rates = WireRates()
         self._loop264: H264Loop | None = None
         self._comparing = False
         self._side_work: asyncio.Task[None] | None = None
@@ -168,7 +157,7 @@ class Call:
             invite = command + shlex.quote(settings.token) if state == "waiting" else ""
             return CallStatus(state, settings.room, invite, self._message)
         sent, got = session.sender_stats, session.receiver_stats
-        out, in_kbps, fps = self._rates()
+        out, in_kbps, fps = self._rates.now()
         trip = sent.round_trip_s if sent is not None else None
         bundles = got.bundles + got.lost if got is not None else 0
         picture = self.screen.picture
@@ -190,30 +179,13 @@ class Call:
             h264_kbps=self._loop264.rate_kbps() if self._loop264 is not None else None,
         )
 
-    def _rates(self) -> tuple[Sent | None, float | None, float | None]:
-        if len(self._marks) < 2:
-            return None, None, None
-        first, last = self._marks[0], self._marks[-1]
-        span = last.at_s - first.at_s
-
-        def kbps(newer: int, older: int) -> float:
-            return max(newer - older, 0) * 8e-3 / span
-
-        a, b = first.parts, last.parts
-        total = kbps(last.bytes_out, first.bytes_out)
-        motion, sound = kbps(b.motion, a.motion), kbps(b.sound, a.sound)
-        reference, feedback = kbps(b.pictures, a.pictures), kbps(b.feedback, a.feedback)
-        headers = max(total - motion - sound - reference - feedback, 0.0)
-        out = Sent(total, motion, sound, reference, feedback, headers)
-        return out, kbps(last.bytes_in, first.bytes_in), (last.pictures - first.pictures) / span
-
     async def _watch(self) -> None:
         """Note what goes over the wire; end if the session fails."""
         while True:
             await asyncio.sleep(_MARK_S)
             session, peer = self.session, self.peer
             if session is None or peer is None:
-                self._marks.clear()
+                self._rates.clear()
                 continue
             if session.failed.done():
                 session.failed.result()
@@ -221,11 +193,15 @@ class Call:
                 self._told_seen = peer.note(json.dumps({"seen": True}))
             if session.sender_stats is None:
                 continue
-            wire, now_s = peer.wire, time.monotonic()
-            parts = session.sender_stats.wire
-            self._marks.append(_Mark(now_s, wire.bytes_out, wire.bytes_in, parts, self.screen.pictures))
-            while now_s - self._marks[0].at_s > _RATE_WINDOW_S:
-                self._marks.popleft()
+            self._follow(session.sender_stats)
+            self._rates.note(peer.wire, session.sender_stats.wire, self.screen.pictures, time.monotonic())
+
+    def _follow(self, stats: SenderStats) -> None:
+        """Code speech as the sender advises for the rate of the moment."""
+        old = self._voice.config
+        wanted = replace(old, bps=max(6000, stats.audio_bps), packet_ms=stats.opus_ms)
+        if wanted != old:
+            self._voice = VoiceEncoder(wanted, self._voice)
 
     # The connection
 
@@ -288,12 +264,12 @@ class Call:
 
     async def _code_264(self, pixels: U8Array, at_s: float) -> None:
         """Code a picture with H.264 at the present rate of everything but sound."""
-        out, _, _ = self._rates()
+        out, _, _ = self._rates.now()
         if out is None:
             return
         kbps = max(out.total - out.sound, 2.0)
         loop = self._loop264
-        if loop is None or not 0.7 < kbps / loop.kbps < 1.4:
+        if loop is None or not 0.5 < kbps / loop.kbps < 2.0:
             loop = self._loop264 = H264Loop(kbps, self.settings.show_fps)
         job = partial(loop.code, pixels, at_s)
         shown = await asyncio.get_running_loop().run_in_executor(None, job)

@@ -18,8 +18,8 @@ _WINDOW_S = 2.0
 class H264Loop:
     """Codes pictures with libx264 and decodes them at once, on this machine.
 
-    x264 ``veryfast``, ``zerolatency``, one key frame and then none, at half the source's longer side or less;
-    rate control keeps to ``kbps`` over a second.
+    x264 ``veryfast``, ``zerolatency``, 256x256, one key frame and then none; rate control keeps to
+    ``kbps``, with a buffer of three seconds, so that the key frame may be as large as a reference picture.
 
     Args:
         kbps: kilobits a second to keep to.
@@ -39,7 +39,7 @@ class H264Loop:
         self._encoder.options = {
             "preset": "veryfast",
             "tune": "zerolatency",
-            "x264-params": f"keyint=infinite:vbv-maxrate={kilobits}:vbv-bufsize={kilobits}:threads=1",
+            "x264-params": f"keyint=infinite:vbv-maxrate={kilobits}:vbv-bufsize={3 * kilobits}:threads=1",
         }
         self._decoder = av.CodecContext.create("h264", "r")
         self._decoder.thread_count = 1

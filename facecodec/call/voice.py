@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import av
 import numpy as np
@@ -40,7 +39,7 @@ class VoiceConfig:
     """
 
     bps: int = 6000
-    packet_ms: Literal[20, 40, 60] = 40
+    packet_ms: int = 40
     expected_loss: int = 0
     dtx: bool = True
 
@@ -85,16 +84,20 @@ class VoiceEncoder:
 
     Args:
         config: see :class:`VoiceConfig`.
+        after: an encoder whose place this one takes; what it has not coded yet comes first.
 
     Attributes:
+        config: as given.
         delay_s: how far the encoder looks ahead.
         packet_samples: samples of a packet.
     """
 
-    def __init__(self, config: VoiceConfig | None = None) -> None:
-        config = config or VoiceConfig()
+    def __init__(self, config: VoiceConfig | None = None, after: VoiceEncoder | None = None) -> None:
+        self.config = config = config or VoiceConfig()
         self.packet_samples = config.packet_ms * OPUS_RATE // 1000
-        self._waiting = np.zeros(0, np.float32)
+        self._waiting: F32Array = np.zeros(0, np.float32)
+        if after is not None:
+            self._waiting = after._waiting
         self._pts = 0
         self._pause = _Pause(config.packet_ms / 1000) if config.dtx else None
         self._codec: AudioCodecContext = av.CodecContext.create("libopus", "w")
