@@ -26,6 +26,7 @@ import numpy as np
 from facecodec.call.headless import HeadlessCall
 from facecodec.call.settings import CallSettings
 from facecodec.call.signalling import ServerConfig, SignallingServer
+from facecodec.call.threads import short_turns
 
 WARM_UP_S = 10.0
 
@@ -133,6 +134,7 @@ if __name__ == "__main__":
     parser.add_argument("--url", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.url:
-        print(json.dumps(asyncio.run(one_end(args.url, args.clip, args.seconds))))
+        with short_turns():
+            print(json.dumps(asyncio.run(one_end(args.url, args.clip, args.seconds))))
     else:
         asyncio.run(main(args))

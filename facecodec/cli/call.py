@@ -36,6 +36,14 @@ Input = Annotated[
 Output = Annotated[
     str | None, typer.Option(metavar="OUT.mp4", help="No page: write what the other side sends.")
 ]
+Duration = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        metavar="SECONDS",
+        help="Hang up so long after both have first seen each other (with the page: after the start).",
+    ),
+]
 IceServers = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,7 +71,7 @@ def call(
     token: Token = None,
     input: Input = None,  # noqa: A002  the option's name
     output: Output = None,
-    duration: opt.Duration = None,
+    duration: Duration = None,
     max_kbps: MaxKbps = 15.0,
     generator: opt.GeneratorName = "warp-0",
     ice_server: IceServers = None,
@@ -193,7 +201,9 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
     """Run to the end, or to Ctrl-C, which :func:`facecodec.cli.main` makes an exit code of."""
     if logging.getLogger().level > logging.INFO:
         logging.getLogger("aiortc").setLevel(logging.ERROR)
-    with asyncio.Runner() as runner:
+    from facecodec.call.threads import short_turns
+
+    with short_turns(), asyncio.Runner() as runner:
         return runner.run(work)
 
 
