@@ -18,6 +18,7 @@ from fractions import Fraction
 from functools import partial
 
 from facecodec.call.compare import H264Loop
+from facecodec.call.identity import FacePin
 from facecodec.call.media_session import Engine, MediaSession
 from facecodec.call.meeting import Meeting
 from facecodec.call.peer import Peer
@@ -67,7 +68,7 @@ class Call:
         self._peer_camera: bool | None = None
         self.seen = self._told_seen = False
         self._pictures_before = 0
-        self._rates = WireRates()
+        self._rates, self._pin = WireRates(), FacePin()
         self._loop264: H264Loop | None = None
         self._comparing = False
         self._side_work: asyncio.Task[None] | None = None
@@ -206,7 +207,7 @@ class Call:
     # The connection
 
     def _load(self) -> asyncio.Task[Engine]:
-        return asyncio.ensure_future(Engine.load(self.settings.engine))
+        return asyncio.ensure_future(Engine.load(self.settings.engine, self._pin))
 
     def _client(self) -> SignallingClient:
         return SignallingClient(self.settings.server, self.settings.room, self.settings.token)
@@ -230,7 +231,7 @@ class Call:
             return
         engine = await (self._spare or self._load())
         self._spare = None
-        session = MediaSession(peer, engine, self.screen, self.settings.show_fps)
+        session = MediaSession(peer, engine, self.screen, self.settings.show_fps, self._pin)
         for reliable, data in self._early:
             session.take(reliable, data)
         self._early.clear()

@@ -47,6 +47,7 @@ class FacePin:
         self._form: F64Array | None = None
         self._face: torch.Tensor | None = None
         self._network: SFace | None = None
+        self._loaded = False
 
     def see(self, reference: Reference) -> None:
         """Look at a reference picture; the same one twice costs nothing."""
@@ -67,16 +68,21 @@ class FacePin:
             _log.warning("the other side's face has changed: likeness %.2f", self.likeness)
             self.identity = "changed"
 
-    def _pin(self, reference: Reference) -> None:
-        self._form, self.identity = reference.mesh, "pinned"
+    def load(self) -> None:
+        """Load SFace, where it is installed: work that :meth:`see` then does not have."""
+        if self._loaded:
+            return
+        self._loaded = True
         try:
             self._network = SFace()
         except WeightsError:
-            _log.info(
-                "SFace is not installed: a change of identity is looked for in the form of the head alone"
-            )
-            return
-        self._face = self._embed(reference)
+            _log.info("SFace is not installed: a change of identity is looked for in the form of the head")
+
+    def _pin(self, reference: Reference) -> None:
+        self.load()
+        self._form, self.identity = reference.mesh, "pinned"
+        if self._network is not None:
+            self._face = self._embed(reference)
 
     @torch.no_grad()
     def _embed(self, reference: Reference) -> torch.Tensor:

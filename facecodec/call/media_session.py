@@ -73,14 +73,15 @@ class Engine:
         self.receiver: CallReceiver
 
     @classmethod
-    async def load(cls, config: CallConfig) -> Engine:
-        """Load the models.
+    async def load(cls, config: CallConfig, pin: FacePin) -> Engine:
+        """Load the models, and that of ``pin``.
 
         Raises:
             WeightsError: those that are asked for are absent or damaged.
         """
         engine = cls()
         engine.receiver = await engine.decoding.run(lambda: CallReceiver(config))
+        await engine.decoding.run(pin.load)
         engine.sender = await engine.coding.run(lambda: CallSender(config))
         engine.sender.feedback_source = engine._piggyback
         return engine
@@ -105,6 +106,7 @@ class MediaSession:
         engine: fresh; the session closes it.
         screen: takes pictures and sound of the other side.
         show_fps: pictures a second on the screen.
+        pin: looks after the face, through all connections of a call.
 
     Attributes:
         sender_stats: of about a second ago; None at first.
@@ -114,7 +116,7 @@ class MediaSession:
         replaced: pictures of the camera that were replaced by newer ones before they were coded.
     """
 
-    def __init__(self, peer: Peer, engine: Engine, screen: Screen, show_fps: float) -> None:
+    def __init__(self, peer: Peer, engine: Engine, screen: Screen, show_fps: float, pin: FacePin) -> None:
         self.sender_stats: SenderStats | None = None
         self.receiver_stats: ReceiverStats | None = None
         self.identity: Identity = "unknown"
@@ -130,7 +132,7 @@ class MediaSession:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wake = asyncio.Event()
         self._voice, self._sound_end = VoiceDecoder(), -1
-        self._pin = FacePin()
+        self._pin = pin
         self._tasks = [asyncio.ensure_future(self._send()), asyncio.ensure_future(self._show())]
         for task in self._tasks:
             task.add_done_callback(self._ended)

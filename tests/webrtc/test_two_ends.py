@@ -190,7 +190,9 @@ def test_ctrl_c_ends_a_waiting_call_without_leaving_anything(tmp_path, clip):
         time.sleep(1.0)
         end.send_signal(signal.SIGINT)
         _, said = end.communicate(timeout=30)
-        assert end.returncode == 130, said
+        # CPython ends by the signal itself if it comes during an import; a shell calls both 130.
+        assert end.returncode in (130, -signal.SIGINT), said
+        assert "interrupted" in said
     finally:
         server.terminate()
         server.wait(timeout=20)
