@@ -1,9 +1,10 @@
 """Whether the face of the other side is still the one that the call began with.
 
 The first reference picture of a call is pinned; every further one is compared with it. With the weights of
-SFace at hand the cosine of the two embeddings decides. Without them the form of the head does: distances
-between points that no expression moves. It notices a wholly different head, not a similar one: of pairs of
-different people on the validation clips it tells three in ten apart, and none of the same person.
+SFace at hand the cosine of the two embeddings decides: on pictures of ten validation clips it was .65 and
+more for one person, .36 and less for two. Without them the form of the head does: distances between points
+that no expression moves. That tells a wholly different head, not a similar one: a quarter of 903 pairs of
+two people, and none of 87 pairs of one.
 """
 
 from __future__ import annotations
