@@ -57,6 +57,7 @@ NETWORKS = {
     "outage 2 s": replace(LAN, outages=(OUTAGE,)),
 }
 LONG_S = 60.0
+STATES = ("live", "interpolated", "idle", "lost")
 EVERY = 10
 """Shown pictures from one that is measured to the next."""
 
@@ -125,8 +126,8 @@ def figures(
         "wire_total_kbps": sent.wire.total * 8 / seconds / 1000,
         "last_seconds_kbps": sent.wire_kbps,
         "answers_kbps": call.path.sent * count.answer * 8 / seconds / 1000,
-        "lpips": float(np.mean([value for _, value in lpips])),
-        "first_picture_s": shown[0][0],
+        "lpips": float(np.mean([value for _, value in lpips])) if lpips else None,
+        "first_picture_s": shown[0][0] if shown else None,
         "frozen": frozen / max(len(shown) - 1, 1),
         "states": {
             name: states.count(name) / len(states) for name in ("live", "interpolated", "idle", "lost")
@@ -152,7 +153,7 @@ def measure_clip(path: Path, args: argparse.Namespace, judge: Lpips, console: Co
         found = figures(run(frames, sound, NETWORKS[name], config), frames, step, judge, NETWORKS[name])
         out["networks"][name] = found
         console.print(
-            f"{path.stem}, {name}: {found['wire_total_kbps']:.1f} kbit/s, LPIPS {found['lpips']:.4f}, "
+            f"{path.stem}, {name}: {found['wire_total_kbps']:.1f} kbit/s, LPIPS {cell(found['lpips'], 4)}, "
             f"undecodable {found['undecodable']}, recovery {found['recovery_s']}",
             highlight=False,
         )
@@ -184,7 +185,7 @@ def tables(clips: list[dict[str, Any]]) -> str:
                     cell(found["wire_total_kbps"], 1),
                     cell(found["fps"], 1),
                     cell(found["lpips"], 4),
-                    cell(None if base is None else found["lpips"] - base, 4),
+                    cell(None if base is None or found["lpips"] is None else found["lpips"] - base, 4),
                     str(found["undecodable"]),
                     cell(100 * found["frozen"], 1),
                     " / ".join(cell(100 * value, 0) for value in found["states"].values()),
