@@ -2,8 +2,8 @@
 
     python bench/readme.py
 
-Reads ``table_test.json`` (of ``table.py``), ``generators_test.json`` and ``speed.json``; the last two may be
-absent. Everything between the markers ``<!-- figures:begin -->`` and ``<!-- figures:end -->`` is replaced.
+Reads ``generators_test.json`` and ``speed.json``, which may be absent. Everything between the markers
+``<!-- figures:begin -->`` and ``<!-- figures:end -->`` is replaced.
 Likewise ``rd_test.json`` (of ``facecodec bench``) between ``<!-- rd:begin -->`` and ``<!-- rd:end -->``, with
 the plot ``rd_test.png`` beside it; what is there stays where the file is absent.
 """
@@ -28,7 +28,6 @@ RD_BEGIN, RD_END = "<!-- rd:begin -->", "<!-- rd:end -->"
 _RD_MEASURES = ("lpips", "dists", "vmaf", "eyes", "mouth", "landmark_px", "identity", "psnr_y", "ms_ssim")
 """Measures of README's table and plot; the others are in the report."""
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
-_METHODS = ("facecodec", "still", "x264")
 _TITLES = {
     "psnr": ("PSNR, dB", 2),
     "ssim_rgb": ("SSIM", 3),
@@ -44,30 +43,17 @@ _TITLES = {
     "temporal": ("temporal error", 2),
 }
 """Measures: what README calls them, and digits."""
-_METHOD_MEASURES = ("psnr", "ssim_rgb", "lpips", "landmark_px", "eyes", "mouth", "temporal")
 _GENERATOR_MEASURES = (
     *("lpips", "lpips_eyes", "lpips_mouth", "landmark_px", "eyes", "mouth", "psnr", "ssim_rgb"),
     *("dists", "lpips_vgg", "identity", "temporal"),
 )
-_BASELINE, _STILL = "warp-0", "still"
-
-
-def means_table(clips: list[dict[str, Any]]) -> str:
-    """Rate and quality of each method, mean over clips."""
-    head = ["", "kbit/s", *(_TITLES[measure][0] for measure in _METHOD_MEASURES)]
-    rows = []
-    for method in _METHODS:
-        row = [method]
-        for key, digits in (("kbps", 2), *((m, _TITLES[m][1]) for m in _METHOD_MEASURES)):
-            row.append(cell(mean([clip.get(method, {}).get(key) for clip in clips]), digits))
-        rows.append(row)
-    return markdown_table(head, rows)
+_BASELINE = "warp-0"
 
 
 def generators_table(result: dict[str, Any]) -> str:
-    """Means of each generator over the clips, a line for each measure; ``still`` is in the other table."""
+    """Means of each generator over the clips, a line for each measure."""
     clips = [clip for clip in result["clips"] if "variants" in clip]
-    names = [variant["name"] for variant in result["variants"] if variant["name"] != _STILL]
+    names = [variant["name"] for variant in result["variants"]]
     rows = []
     for measure in _GENERATOR_MEASURES:
         title, digits = _TITLES[measure]
@@ -81,30 +67,34 @@ def generators_table(result: dict[str, Any]) -> str:
 
 def generators_text(result: dict[str, Any]) -> str:
     """What the table of generators shows."""
+    clips = [clip for clip in result["clips"] if "variants" in clip]
     made = [f"`{v['name']}` is {v['name']}-{v['weights']}" for v in result["variants"] if v["weights"]]
+    frames = max(clip["frames"] for clip in clips)
+    kbps = cell(mean([clip["kbps"] for clip in clips]), 2)
     return (
-        f"Generators on the same streams ({'; '.join(made)}); identity is the cosine of SFace's embeddings "
-        "with the source's; milliseconds are a core's own time, set-up and reading of the file included. "
+        f"{len(clips)} clips of split `{result['settings']['split']}`, {frames} frames of each at most, coded at "
+        f"256x256 with default settings and no sound: {kbps} kbit/s on average, every byte of the `.fcv` counted. "
+        f"Generators on the same streams ({'; '.join(made)}); `still` repeats the decoded reference picture. "
+        "Openness is the correlation over time with the source's; identity is the cosine of SFace's embeddings "
+        "with the source's; milliseconds are a core's own time, set-up and reading of the file included. How each "
+        "figure is measured: [bench/README.md](bench/README.md). "
         f"Commit {result['facts']['commit']}."
     )
 
 
-def clips_table(clips: list[dict[str, Any]]) -> str:
-    """Where the bits go, and PSNR and LPIPS of the three methods, clip by clip."""
-    parts = ("reference", "palette", "face", "scene")
-    head = ["clip", "kbit/s", *parts, "other", "bits/frame", "RMS, px", "PSNR", "still", "x264"]
-    head += ["LPIPS", "still", "x264", "x264 kbit/s"]
+def clips_table(result: dict[str, Any]) -> str:
+    """Rate, reference pictures, LPIPS and PSNR, clip by clip."""
+    names = [variant["name"] for variant in result["variants"]]
+    head = ["clip", "frames", "kbit/s", "references"]
+    head += [f"{title} {name}" for title in ("LPIPS", "PSNR") for name in names]
     rows = []
-    for clip in clips:
-        ours = clip["facecodec"]
-        by_part = ours["kbps_by_part"]
-        spent = [by_part.get(part, 0.0) for part in parts]
-        other = ours["kbps"] - sum(spent)
-        row = [clip["clip"], cell(ours["kbps"], 2), *(cell(kbps, 2) for kbps in spent)]
-        row += [cell(other, 2), cell(ours["motion_bits_mean"], 1), cell(ours["point_error_px"], 3)]
-        for key, digits in (("psnr", 1), ("lpips", 3)):
-            row += [cell(clip.get(method, {}).get(key), digits) for method in _METHODS]
-        rows.append([*row, cell(clip.get("x264", {}).get("kbps"), 2)])
+    for clip in result["clips"]:
+        if "variants" not in clip:
+            continue
+        row = [clip["clip"], str(clip["frames"]), cell(clip["kbps"], 2), str(clip["references"])]
+        for measure, digits in (("lpips", 3), ("psnr", 1)):
+            row += [cell(clip["variants"][name]["quality"][measure], digits) for name in names]
+        rows.append(row)
     return markdown_table(head, rows)
 
 
@@ -117,24 +107,16 @@ def speed_table(speed: dict[str, Any]) -> str:
     return markdown_table(["", "stage", "median ms a call", "95 % ms"], rows)
 
 
-def figures(table: dict[str, Any], speed: dict[str, Any] | None, generators: dict[str, Any] | None) -> str:
+def figures(speed: dict[str, Any] | None, generators: dict[str, Any] | None) -> str:
     """The whole section."""
-    clips, facts, settings = table["clips"], table["facts"], table["settings"]
-    frames = settings["frames"] or "all"
-    text = [
-        f"{len(clips)} clips of split `{settings['split']}`, first {frames} frames of each, coded at 256x256 "
-        f"with default settings and no sound, decoded with {settings.get('generator', _BASELINE)}; every "
-        "byte of the `.fcv` counts. `still` repeats the decoded "
-        "reference picture, x264 (veryslow, B-frames, best of three resolutions) is at the rate nearest to "
-        "facecodec's that it reaches. Openness is the correlation over time with the source's. "
-        "Landmark distance and "
-        "openness leave out what the tracker sees no face in, which flatters x264. How each "
-        f"figure is measured: [bench/README.md](bench/README.md). Commit {facts['commit']}.",
-        means_table(clips),
-        *((generators_text(generators), generators_table(generators)) if generators else ()),
-        "kbit/s by part, bits of motion a frame, error of the coded points, PSNR and LPIPS:",
-        clips_table(clips),
-    ]
+    text = []
+    if generators is not None:
+        text += [
+            generators_text(generators),
+            generators_table(generators),
+            "LPIPS-alex and PSNR of single clips:",
+        ]
+        text.append(clips_table(generators))
     if speed is not None:
         where = speed["facts"]
         made = speed["decode"].get("generator", _BASELINE)
@@ -195,12 +177,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder")
     parser.add_argument("--readme", type=Path, default=Path(__file__).parents[1] / "README.md")
     args = parser.parse_args(argv)
-    table = json.loads((args.results / "table_test.json").read_text(encoding="utf-8"))
     speed, generators = (_read(args.results / name) for name in ("speed.json", "generators_test.json"))
     text = args.readme.read_text(encoding="utf-8")
     rd = args.results / "rd_test.json"
     try:
-        text = _put(text, (BEGIN, END), figures(table, speed, generators))
+        text = _put(text, (BEGIN, END), figures(speed, generators))
         if rd.is_file():
             text = _put(text, (RD_BEGIN, RD_END), rd_text(rd, rd.with_suffix(".png"), args.readme.parent))
     except (ValueError, MediaError) as err:

@@ -84,22 +84,26 @@ def test_the_tables_hold_every_clip_and_name_what_was_left_out(lines):
     json.dumps(found)
 
 
-def test_readme_gets_a_line_for_each_measure_and_no_still(lines):
-    from readme import generators_table, generators_text
+def test_readme_gets_a_line_for_each_measure_and_each_clip(lines):
+    from readme import clips_table, generators_table, generators_text
 
     for line in lines:
         line["variants"]["warp-0"] = line["variants"].pop("base")
-        line["variants"]["still"] = line["variants"]["new"]
-    names = [("warp-0", ""), ("new", "12ab"), ("still", "")]
-    made = [{"name": name, "weights": weights} for name, weights in names]
-    result = {"clips": [*lines, {"clip": "d", "skipped": "no"}], "variants": made, "facts": {"commit": "c0"}}
+        line |= {"frames": 250, "references": 2}
+    made = [{"name": name, "weights": weights} for name, weights in (("warp-0", ""), ("new", "12ab"))]
+    clips = [*lines, {"clip": "d", "skipped": "no"}]
+    result = {"clips": clips, "variants": made, "facts": {"commit": "c0"}, "settings": {"split": "test"}}
     table = generators_table(result)
     assert table.startswith("|  | warp-0 | new |\n")
     assert "| LPIPS-alex | 0.200 | 0.140 |" in table
     assert "| DISTS | - | - |" in table
     assert "| clips of 3 with more LPIPS-alex than warp-0 | - | 1 |" in table
     assert "| decoder, ms a frame | 10 | 10 |" in table
-    assert "`new` is new-12ab" in generators_text(result)
+    text = generators_text(result)
+    assert "`new` is new-12ab" in text
+    assert "3 clips of split `test`, 250 frames of each at most" in text
+    assert "4.00 kbit/s" in text
+    assert clips_table(result).splitlines()[3].startswith("| b | 250 | 4.00 | 2 | 0.200 | 0.210 |")
 
 
 def test_readme_s_figures_are_replaced_between_the_markers(tmp_path):
@@ -112,7 +116,7 @@ def test_readme_s_figures_are_replaced_between_the_markers(tmp_path):
     assert text.startswith(f"before\n{readme.BEGIN}\n")
     assert text.endswith(f"\n{readme.END}\nafter\n")
     assert "old" not in text
-    assert "| facecodec |" in text
+    assert "| LPIPS-alex |" in text
     page.write_text("no markers")
     assert readme.main(["--readme", str(page)]) == 2
     assert page.read_text() == "no markers"
@@ -291,7 +295,7 @@ def test_readme_s_section_on_rate_follows_the_results(tmp_path):
 
     pytest.importorskip("bjontegaard")
     stored = Path(readme.__file__).parent / "results"
-    for name in ("table_test.json", "speed.json", "generators_test.json"):
+    for name in ("speed.json", "generators_test.json"):
         shutil.copy(stored / name, tmp_path)
     page = tmp_path / "README.md"
     both = f"a\n{readme.RD_BEGIN}\nold\n{readme.RD_END}\nb\n{readme.BEGIN}\n{readme.END}\n"

@@ -108,79 +108,6 @@ def test_facts_name_machine_versions_and_commit():
     json.dumps(found)
 
 
-def test_point_error_is_a_root_of_mean_squares(tmp_path):
-    from table import point_error_px
-
-    stats = tmp_path / "s.jsonl"
-    stats.write_text('{"rms_px": 1.0}\n{"rms_px": null}\n{"type": "reference"}\n{"rms_px": 7.0}\n')
-    assert point_error_px(stats) == pytest.approx(5.0)
-
-
-def test_the_cache_key_follows_the_settings(dataset, tmp_path, monkeypatch):
-    from clips import read_manifest
-    from table import cache_key, parse_args
-
-    monkeypatch.setattr("table.generator_name", lambda asked: {"auto": "lite-12"}.get(asked, asked))
-    base = ["--data", str(dataset), "--out", str(tmp_path / "t.json")]
-    one, three = read_manifest(dataset)
-    key = cache_key(parse_args(base), one, ["lpips"])
-    assert key == cache_key(parse_args([*base, "--force"]), one, ["lpips"])
-    assert key != cache_key(parse_args([*base, "--qp", "30"]), one, ["lpips"])
-    assert key != cache_key(parse_args([*base, "--frames", "50"]), one, ["lpips"])
-    assert key != cache_key(parse_args([*base, "--deep-every", "10"]), one, ["lpips"])
-    assert key != cache_key(parse_args([*base, "--generator", "warp-0"]), one, ["lpips"])
-    assert key != cache_key(parse_args(base), one, ["identity", "lpips"])
-    assert key != cache_key(parse_args(base), three, ["lpips"])
-    monkeypatch.setattr("table.generator_name", lambda asked: "lite-34")
-    assert key != cache_key(parse_args(base), one, ["lpips"]), "other weights are another generator"
-
-
-def test_the_generator_of_a_table_is_named_with_its_weights(toy_weights, tmp_path, monkeypatch):
-    from table import generator_name
-
-    generator_name.cache_clear()
-    (tmp_path / toy_weights.name.replace("toy", "lite")).write_bytes(toy_weights.read_bytes())
-    monkeypatch.setenv("FACECODEC_WEIGHTS", str(tmp_path))
-    assert generator_name("warp-0") == "warp-0"
-    assert generator_name("auto") == toy_weights.stem
-    with pytest.raises(ConfigError, match="gan"):
-        generator_name("gan")
-    generator_name.cache_clear()
-
-
-def test_the_summary_has_every_method_and_clip():
-    from table import PARTS, summary
-
-    from facecodec.benchmark.quality import MEASURES
-
-    quality = dict.fromkeys(MEASURES, 0.5) | {"lpips": None}
-    spent = {
-        "frames": 10,
-        "kbps": 4.0,
-        "kbps_by_part": dict.fromkeys(PARTS, 0.5),
-        "references": 1,
-        "motion_bits_mean": 40.0,
-        "motion_bits_p95": 80.0,
-        "point_error_px": 0.4,
-    }
-    anchor = {**quality, "kbps": 5.0, "crf": 51, "scale": 2}
-    result = {
-        "clip": "x",
-        "facecodec": {**spent, **quality},
-        "still": {**quality, "kbps": 2.0},
-        "x264": anchor,
-    }
-    text = summary([result, {**result, "clip": "y"}])
-    for part in (
-        "| facecodec | 4.00 |",
-        "| still | 2.00 |",
-        "| x264 | 5.00 |",
-        "| y |",
-        "5.0 kbit/s, CRF 51, 1/2",
-    ):
-        assert part in text
-
-
 def test_percentiles_leave_the_warm_up_out():
     from speed import percentiles
 
@@ -253,8 +180,8 @@ def test_motion_rd_means_over_clips():
     [
         ("motion_rd", ["--data", "x", "--out", "y.json", "--qp", "24,99"]),
         ("motion_rd", ["--data", "x", "--out", "y.json", "--qp", "fine"]),
-        ("table", ["--data", "x", "--out", "y.json", "--lpips-every", "0"]),
-        ("table", ["--data", "x", "--out", "y.json", "--deep-every", "-1"]),
+        ("generators", ["--data", "x", "--out", "y.json", "--lpips-every", "0"]),
+        ("generators", ["--data", "x", "--out", "y.json", "--deep-every", "-1"]),
         ("generators", ["--data", "x", "--out", "y.json", "--references", "1,5"]),
         ("generators", ["--data", "x", "--out", "y.json", "--references", "two"]),
         ("generators", ["--data", "x", "--out", "y.json", "--jobs", "0"]),

@@ -1,1 +1,0 @@
-"""Conventional codecs that facecodec is measured against."""
