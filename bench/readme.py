@@ -73,12 +73,13 @@ def generators_text(result: dict[str, Any]) -> str:
     kbps = cell(mean([clip["kbps"] for clip in clips]), 2)
     split = result["settings"]["split"]
     return (
-        f"{len(clips)} clips of split `{split}`, {frames} frames of each at most, coded at 256x256 with default "
-        f"settings and no sound: {kbps} kbit/s on average, every byte of the `.fcv` counted. Generators on the "
-        f"same streams ({'; '.join(made)}); `still` repeats the decoded reference picture. Openness is the "
-        "correlation over time with the source's; identity is the cosine of SFace's embeddings with the "
-        "source's; milliseconds are a core's own time, set-up and reading of the file included. How each figure "
-        f"is measured: [bench/README.md](bench/README.md). Commit {result['facts']['commit']}."
+        f"{len(clips)} clips of split `{split}`, {frames} frames of each at most, coded at 256x256 with "
+        f"default settings and no sound: {kbps} kbit/s on average, every byte of the `.fcv` counted. "
+        f"Generators on the same streams ({'; '.join(made)}); `still` repeats the decoded reference picture. "
+        "Openness is the correlation over time with the source's; identity is the cosine of SFace's "
+        "embeddings with the source's; milliseconds are a core's own time, set-up and reading of the file "
+        "included. How each figure is measured: [bench/README.md](bench/README.md). "
+        f"Commit {result['facts']['commit']}."
     )
 
 
