@@ -34,7 +34,7 @@ CURVES = (OWN, WARP, STILL)
 """Curves that one stream gives: the default generator, warping alone, the reference picture repeated."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    f"quality {quality}": {"quality": quality} for quality in (10, 30, QUALITY_DEFAULT, 75, 90)
+    f"quality {quality}": {"quality": quality} for quality in (15, 35, QUALITY_DEFAULT, 80)
 }
 """What is swept: label to fields of ``EncoderConfig``, cheapest first."""
 
