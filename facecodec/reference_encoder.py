@@ -263,7 +263,7 @@ class ReferenceEncoder:
             return None
         backdrop = make_backdrop(pixels, crop)
         quality = max(0, self.quality - BACKDROP_QUALITY_DROP)
-        data = encode_still(backdrop, quality, speed="best" if self._config.preset == "best" else "realtime")
+        data = encode_still(backdrop, quality, speed="realtime")
         return BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data)
 
     def _beside(self, active: Reference) -> list[Reference]:

@@ -109,16 +109,20 @@ def test_readme_gets_a_line_for_each_measure_and_each_clip(lines):
 def test_readme_s_figures_are_replaced_between_the_markers(tmp_path):
     import readme
 
+    stored = Path(readme.__file__).parent / "results"
+    for name in ("speed.json", "generators_test.json"):
+        shutil.copy(stored / name, tmp_path)
     page = tmp_path / "README.md"
     page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
-    assert readme.main(["--readme", str(page)]) == 0
+    run = ["--readme", str(page), "--results", str(tmp_path)]
+    assert readme.main(run) == 0
     text = page.read_text()
     assert text.startswith(f"before\n{readme.BEGIN}\n")
     assert text.endswith(f"\n{readme.END}\nafter\n")
     assert "old" not in text
     assert "| LPIPS-alex |" in text
     page.write_text("no markers")
-    assert readme.main(["--readme", str(page)]) == 2
+    assert readme.main(run) == 2
     assert page.read_text() == "no markers"
 
 
