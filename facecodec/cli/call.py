@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import signal
+import sys
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -203,8 +206,44 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
         logging.getLogger("aiortc").setLevel(logging.ERROR)
     from facecodec.call.threads import short_turns
 
-    with short_turns(), asyncio.Runner() as runner:
-        return runner.run(work)
+    came: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread() and sys.platform != "win32"
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
+    result = None
+    try:
+        with short_turns(), asyncio.Runner() as runner:
+            result = runner.run(_until_signal(work, list(handlers), came))
+    except (asyncio.CancelledError, Exception):
+        if not came:
+            raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+    return result
+
+
+async def _until_signal(
+    work: Coroutine[Any, Any, Any], signals: list[signal.Signals], came: list[int]
+) -> Any:
+    """Let signals cancel the work between two steps of the loop: an exception in a callback can get lost.
+
+    Args:
+        work: what to do.
+        signals: which.
+        came: takes those that came.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def end(number: int) -> None:
+        came.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, end, number)
+    return await work
 
 
 def _need_extra() -> None:
