@@ -208,7 +208,8 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
 
     came: list[int] = []
     is_main = threading.current_thread() is threading.main_thread() and sys.platform != "win32"
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
+    handlers = {number: handler for number, handler in usual.items() if handler != signal.SIG_IGN}
     result = None
     try:
         with short_turns(), asyncio.Runner() as runner:

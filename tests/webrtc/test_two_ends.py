@@ -177,12 +177,17 @@ def test_ctrl_c_ends_a_waiting_call_without_leaving_anything(tmp_path, clip):
     try:
         url = re.search(r"ws://\S+", server.stdout.readline())[0]
         args = ["--room", "r", "--server", url, "--token", "t", "--loopback", "--input", clip]
-        end = subprocess.Popen(
-            command("call", *args, "--output", tmp_path / "out.mp4"),
-            env=ENVIRONMENT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        # A signal that is ignored here (nohup, a background job) would be ignored there too.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            end = subprocess.Popen(
+                command("call", *args, "--output", tmp_path / "out.mp4"),
+                env=ENVIRONMENT,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
         for _ in range(400):
             if list(tmp_path.iterdir()):
                 break
