@@ -21,4 +21,5 @@ def needs_weights(*finders: Callable[[], object], install: str) -> pytest.MarkDe
             find()
         except WeightsError:
             absent = True
+    # Licences or sizes keep them out of the package; what can be computed by hand is tested without.
     return pytest.mark.skipif(absent, reason=f"weights that are not ours to install are absent: {install}")

@@ -46,16 +46,10 @@ class CallThread:
     def _work(self) -> None:
         import torch
 
+        from facecodec.generator.workers import serve
+
         torch.set_num_threads(1)
-        while True:
-            future, job = self._jobs.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(job())
-            except BaseException as err:  # it is the caller's, who waits for it
-                future.set_exception(err)
-            del future, job  # or the last pictures would be kept until the next job
+        serve(self._jobs)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
@@ -63,15 +63,20 @@ class Workers:
         torch.get_num_threads()  # a thread's first question sets it to the process's number
         torch.set_num_threads(1)
         started.wait()
-        while True:
-            future, job = self._jobs.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(job())
-            except BaseException as err:  # it is the caller's, who waits for it
-                future.set_exception(err)
-            del future, job  # or the last pictures would be kept until the next job
+        serve(self._jobs)
+
+
+def serve(jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> NoReturn:
+    """Do jobs as they come, for ever; the thread ends with the process."""
+    while True:
+        future, job = jobs.get()
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(job())
+        except BaseException as err:  # it is the caller's, who waits for it
+            future.set_exception(err)
+        del future, job  # or the last pictures would be kept until the next job
 
 
 def workers(count: int) -> Workers:

@@ -109,6 +109,7 @@ def test_nothing_on_stderr_and_the_environment_as_it_was():
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+# Other systems cannot be asked for the policy of a thread.
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux alone tells")
 def test_the_thread_is_scheduled_as_before():
     before = os.sched_getscheduler(0)

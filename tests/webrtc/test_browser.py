@@ -18,6 +18,7 @@ from facecodec.media.reader import VideoReader
 from tests.webrtc.chromium import BINARY, Chromium, Tab
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# A browser is no Python package: `make test` cannot install one. The page's server is tested without.
 pytestmark = pytest.mark.skipif(BINARY is None, reason="chromium is not installed")
 
 LOOK = """(() => {
