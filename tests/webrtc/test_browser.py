@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(BINARY is None, reason="chromium is not installe
 
 LOOK = """(() => {
   const video = document.getElementById('remote'), canvas = document.createElement('canvas');
+  if (document.readyState !== 'complete' || !video) return null;
   canvas.width = canvas.height = 16;
   const context = canvas.getContext('2d');
   context.drawImage(video, 0, 0, 16, 16);
@@ -54,8 +55,8 @@ def camera(tmp_path_factory) -> Path:
 async def until(tab: Tab, holds, seconds: float = 60.0) -> dict:
     seen: dict = {}
     for _ in range(round(seconds / 0.25)):
-        seen = await tab.run(LOOK)
-        if holds(seen):
+        seen = await tab.run(LOOK) or {}  # nothing yet while the page loads
+        if seen and holds(seen):
             return seen
         await asyncio.sleep(0.25)
     seen.pop("pixels", None)
