@@ -21,6 +21,7 @@ from facecodec.generator.model import ReferenceState, WarpGenerator
 from facecodec.generator.palette import RegionPatch
 from facecodec.generator.render import StreamRenderer
 from facecodec.generator.select import load_generator
+from facecodec.generator.workers import workers
 from facecodec.media.reader import VideoReader
 from facecodec.motion.face import load_face_model
 from facecodec.motion.predict import reconstruct
@@ -177,7 +178,7 @@ class Remaker:
             self._state = self._warp.prepare(planes, torch.from_numpy(reference.mesh).float())
             if self._setting.grid:
                 self._fitter = SceneFitter(
-                    self._warp, self._state, reference.picture, reference.mesh, self._setting.grid
+                    self._warp, self._state, reference.picture, reference.mesh, self._setting.grid, workers(1)
                 )
         self._renderer.put_palette(reference.ref_id, patches)
 

@@ -19,6 +19,7 @@ from facecodec.bitstream import StreamHeader, Unit, pack_unit
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.errors import NoFaceError
 from facecodec.generator.select import pick_device
+from facecodec.generator.workers import workers
 from facecodec.local_decoder import LocalDecoder, Sources
 from facecodec.media.audio import OpusStreamInfo
 from facecodec.monitor import FrameStats, GroupCost, NoMonitor, QualityMonitor
@@ -90,8 +91,11 @@ class Encoder:
         self._start = StreamStart(self.config, tracker.keypoint_set, grid, frame_rate, audio)
         reach = self.group + self.config.lookahead
         self.motion = MotionEncoder(model.basis.shape[0], grid, rate.qp)
-        self._references = ReferenceEncoder(self.config, self._window, reach, grid, acknowledged=acknowledged)
-        self._palettes = PaletteEncoder(self.config, self._window, reach)
+        pool = workers(speed.threads)
+        self._references = ReferenceEncoder(
+            self.config, self._window, reach, grid, pool, acknowledged=acknowledged
+        )
+        self._palettes = PaletteEncoder(self.config, self._window, reach, pool)
         self._acknowledged, self._keyframe_asked = acknowledged, False
         self.may_send_reference = True
         if acknowledged:

@@ -9,6 +9,7 @@ from facecodec.analysis.window import TrackWindow
 from facecodec.bitstream import PaletteUnit, StreamHeader, pack_unit
 from facecodec.config import EncoderConfig
 from facecodec.generator.model import WarpGenerator
+from facecodec.generator.workers import Workers
 from facecodec.motion.face import FaceMotion
 from facecodec.refpic.buffer import Reference
 from facecodec.track.crop import crop_picture
@@ -21,12 +22,13 @@ class PaletteEncoder:
         config: what changes the bytes.
         window: the frames that wait.
         reach: frames of the window that may be looked at.
+        pool: threads that look at frames side by side.
     """
 
-    def __init__(self, config: EncoderConfig, window: TrackWindow, reach: int) -> None:
+    def __init__(self, config: EncoderConfig, window: TrackWindow, reach: int, pool: Workers) -> None:
         self._is_on = config.palette == "auto" and config.lookahead > 0 and config.preset != "realtime"
         self._rate, self._window, self._reach = config.rate, window, reach
-        self._warper = WarpGenerator()
+        self._warper, self._pool = WarpGenerator(), pool
         self._choosers: dict[int, PaletteChooser] = {}
         self._active: PaletteChooser | None = None
         self._bytes = self._pictures = 0
@@ -74,7 +76,7 @@ class PaletteEncoder:
         """What is known of a reference picture's palette; it lasts as long as the picture."""
         kept = self._choosers.get(reference.ref_id)
         if kept is None or kept.reference is not reference:
-            kept = PaletteChooser(self._warper, reference, motion, self._rate)
+            kept = PaletteChooser(self._warper, reference, motion, self._rate, self._pool)
             self._choosers[reference.ref_id] = kept
             self._pictures += 1
         return kept

@@ -24,6 +24,7 @@ from facecodec.bitstream import (
 from facecodec.bitstream.mesh import encode_mesh
 from facecodec.config import EncoderConfig
 from facecodec.generator.model import WarpGenerator
+from facecodec.generator.workers import Workers
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.refpic.backdrop import covers, make_backdrop
@@ -61,6 +62,7 @@ class ReferenceEncoder:
         window: the frames that wait.
         reach: frames of the window that may be looked at.
         scene_grid: scene points a side, 0 for none.
+        pool: threads that code pictures and look at frames side by side.
         acknowledged: a new reference picture is used from :meth:`acknowledge` on, not at once.
 
     Attributes:
@@ -76,6 +78,7 @@ class ReferenceEncoder:
         window: TrackWindow,
         reach: int,
         scene_grid: int,
+        pool: Workers,
         *,
         acknowledged: bool = False,
     ) -> None:
@@ -87,11 +90,11 @@ class ReferenceEncoder:
         self._acknowledged = acknowledged
         self._careful = config.lookahead > 0 and config.preset != "realtime"
         self._still_speed: Literal["best", "realtime"] = "best" if self._careful else "realtime"
-        self._generator = WarpGenerator()
+        self._generator, self._pool = WarpGenerator(), pool
         self._buffer = ReferenceBuffer()
         self._chooser = ReferenceChooser(window, self._buffer, reach, config.size, config.intra_period)
         viewer = CoarseViewer(self._generator, scene_grid)
-        self._planner = ReferencePlanner(viewer, config.rate.price)
+        self._planner = ReferencePlanner(viewer, config.rate.price, pool)
         self._pacer = Pacer(config.picture_bps)
         self._unplanned, self._last_bytes = 0, 0
 
@@ -279,5 +282,7 @@ class ReferenceEncoder:
         if self._grid:
             picture = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255.0
             state = self._generator.prepare(picture, torch.from_numpy(reference.mesh.astype(np.float32)))
-            fitter = SceneFitter(self._generator, state, reference.picture, reference.mesh, self._grid)
+            fitter = SceneFitter(
+                self._generator, state, reference.picture, reference.mesh, self._grid, self._pool
+            )
         self.active = Source(reference, FaceMotion(reference.mesh), fitter)

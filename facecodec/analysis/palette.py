@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -18,6 +20,7 @@ from facecodec.config import QUALITY_DEFAULT, RatePoint
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.patches import patch_masks
 from facecodec.generator.warp import warp
+from facecodec.generator.workers import Workers
 from facecodec.motion.expression import opening_forms, plain_shapes
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.predict import reconstruct
@@ -77,11 +80,22 @@ class Scene:
 
 
 class _View(NamedTuple):
-    """The reference picture bent to a shape: mesh [1, 478, 3], picture [3, S, S], masks [3, S, S]."""
+    """The reference picture bent to a shape.
+
+    Attributes:
+        mesh: the shape, [1, 478, 3].
+        picture: [3, S, S].
+        masks: of the regions, [3, S, S].
+        triangles: of each pixel that a mask holds, [1, S, S]; -1 for the others.
+        rows, columns: where those pixels lie.
+    """
 
     mesh: torch.Tensor
     picture: torch.Tensor
     masks: F32Array
+    triangles: torch.Tensor
+    rows: slice
+    columns: slice
 
 
 class PaletteChooser:
@@ -92,6 +106,7 @@ class PaletteChooser:
         reference: the picture.
         motion: its motion.
         rate: quality of shapes and of patches, and what a byte has to gain.
+        pool: threads that look at frames side by side.
 
     Attributes:
         reference: the picture.
@@ -99,8 +114,14 @@ class PaletteChooser:
     """
 
     def __init__(
-        self, warper: WarpGenerator, reference: Reference, motion: FaceMotion, rate: RatePoint
+        self,
+        warper: WarpGenerator,
+        reference: Reference,
+        motion: FaceMotion,
+        rate: RatePoint,
+        pool: Workers,
     ) -> None:
+        self._pool = pool
         self._warper, self.reference, self._motion, self._qp = warper, reference, motion, rate.qp
         self._quality = max(0, rate.ref_quality - QUALITY_DROP)
         self._price = LAGRANGE * rate.price
@@ -108,7 +129,7 @@ class PaletteChooser:
         self._state = warper.prepare(planes, torch.from_numpy(np.asarray(reference.mesh, np.float32)))
         mesh = np.asarray(reference.mesh, np.float64)
         self._own = self._view(mesh)
-        self._rects = [self._rect(mesh[None], region) for region in range(REGIONS)]
+        self._rects = [_rect([mask]) for mask in self._own.masks]
         self._cost = [rect.width * rect.height / PIXELS_PER_BYTE * _growth(rate) for rect in self._rects]
         self._shown = [
             RegionShown(r, mesh, rect.width // 2 * (rect.height // 2) * 3)
@@ -133,25 +154,37 @@ class PaletteChooser:
         self._shown = before
         while picks:
             unit, coded = self._code(scene, amplitudes, picks)
-            if len(unit.still) + len(unit.shapes) + UNIT_BYTES / 2 <= budget:
+            size, reckoned = len(unit.still) + len(unit.shapes) + UNIT_BYTES / 2, self._bytes(picks)
+            if size <= budget:
                 for frame, shape, mask in zip(picks, coded, unit.regions, strict=True):
                     for region in range(REGIONS):
                         if mask >> region & 1:
                             self._shown[region].add(shape, textures[region][frame])
                 return unit
             picks.popitem()
+            while picks and self._bytes(picks) * size > budget * reckoned:
+                picks.popitem()
         return None
+
+    def _bytes(self, picks: dict[int, int]) -> float:
+        """What a unit with these entries is reckoned to take."""
+        patches = [cost for mask in picks.values() for r, cost in enumerate(self._cost) if mask >> r & 1]
+        return UNIT_BYTES + SHAPE_BYTES * len(picks) + sum(patches)
 
     def _textures(self, scene: Scene) -> list[F32Array]:
         """What each region shows in the frames less what the reference picture shows, without shape."""
-        rows: list[list[F32Array]] = [[] for _ in range(REGIONS)]
-        for picture, points in zip(scene.pictures, scene.seen, strict=True):
-            miss, masks = self._bend(picture, points, self._own)
-            for region, rect in enumerate(self._rects):
-                texture = _without_light(miss, masks[region], rect) * 2
-                small = cv2.resize(texture, (rect.width // 2, rect.height // 2), interpolation=cv2.INTER_AREA)
-                rows[region].append(np.asarray(small, np.float32).ravel())
-        return [np.stack(row) for row in rows]
+        frames = zip(scene.pictures, scene.seen, strict=True)
+        rows = self._pool.map([partial(self._texture, picture, points) for picture, points in frames])
+        return [np.stack(row) for row in zip(*rows, strict=True)]
+
+    def _texture(self, picture: U8Array, points: F32Array) -> list[F32Array]:
+        miss, masks = self._bend(picture, points, self._own)
+        row = []
+        for region, rect in enumerate(self._rects):
+            texture = _without_light(miss, masks[region], rect) * 2
+            small = cv2.resize(texture, (rect.width // 2, rect.height // 2), interpolation=cv2.INTER_AREA)
+            row.append(np.asarray(small, np.float32).ravel())
+        return row
 
     def _pick(
         self, wanted: F64Array, shapes: F64Array, textures: list[F32Array], trust: F64Array, budget: float
@@ -191,14 +224,15 @@ class PaletteChooser:
         nothing = np.zeros((2, still.shape[1]), np.int32)
         residuals = quantise(still, self._qp, nothing, True, forms=opening_forms())
         shapes = self._motion.apply(dequantise(reconstruct(residuals, nothing, True), self._qp))
+        views = [self._view(shape) for shape in shapes]
         rects = {
-            r: self._rect(shapes[[i for i, mask in enumerate(regions) if mask >> r & 1]], r)
+            r: _rect([view.masks[r] for view, mask in zip(views, regions, strict=True) if mask >> r & 1])
             for r in range(REGIONS)
             if any(mask >> r & 1 for mask in regions)
         }
         patches = {}
         for i, frame in enumerate(frames):
-            miss, masks = self._bend(scene.pictures[frame], scene.seen[frame], self._view(shapes[i]))
+            miss, masks = self._bend(scene.pictures[frame], scene.seen[frame], views[i])
             for r, rect in rects.items():
                 if regions[i] >> r & 1:
                     patches[i, r] = _cut(miss, masks[r], rect)
@@ -221,34 +255,49 @@ class PaletteChooser:
         """The reference picture bent to a shape [478, 3]."""
         size = self.reference.picture.shape[0]
         mesh = torch.from_numpy(shape.astype(np.float32))[None]
-        bent = warp(self._state.picture, self._warper.face_field(self._state, mesh, size))[0].clamp(0, 1)
-        return _View(mesh, bent, patch_masks(self._warper, mesh, size)[0].numpy())
+        masks = patch_masks(self._warper, mesh, size)[0]
+        triangles = torch.where(masks.amax(0) > 0, self._warper.winners(mesh, size), -1)
+        field = self._warper.face_field(self._state, mesh, size, triangles)
+        bent = warp(self._state.picture, field)[0].clamp(0, 1)
+        rows, columns = (_span((triangles[0] >= 0).any(axis).numpy()) for axis in (1, 0))
+        return _View(mesh, bent, masks.numpy(), triangles, rows, columns)
 
     @torch.inference_mode()
     def _bend(self, picture: U8Array, points: F32Array, view: _View) -> tuple[F32Array, F32Array]:
-        """How a frame in the reference picture's pose differs from it, [S, S, 3], and the masks [3, S, S]."""
+        """How a frame in the reference picture's pose differs from it, [S, S, 3], and the masks [3, S, S].
+
+        The difference is 0 away from the regions.
+        """
         planes = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
         state = self._warper.prepare(planes, torch.from_numpy(np.asarray(points, np.float32)))
-        bent = warp(state.picture, self._warper.face_field(state, view.mesh, len(picture)))[0].clamp(0, 1)
-        return (bent - view.picture).permute(1, 2, 0).numpy(), view.masks
+        field = self._warper.face_field(state, view.mesh, len(picture), view.triangles)
+        rows, columns = view.rows, view.columns
+        bent = warp(state.picture, field[:, rows, columns])[0].clamp(0, 1)
+        miss = torch.zeros_like(view.picture)
+        miss[:, rows, columns] = bent - view.picture[:, rows, columns]
+        return miss.permute(1, 2, 0).numpy(), view.masks
 
-    @torch.inference_mode()
-    def _rect(self, shapes: F64Array, region: int) -> Rect:
-        """Where a region lies in pictures of all these shapes, in whole blocks."""
-        size = self.reference.picture.shape[0]
-        meshes = torch.from_numpy(np.asarray(shapes, np.float32))
-        mask = patch_masks(self._warper, meshes, size)[:, region].amax(0).numpy() > 0.02
-        spans = []
-        for axis in (0, 1):
-            there = np.flatnonzero(mask.any(axis))
-            low, high = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, ALIGN)
-            length = min(-(-(high - low) // ALIGN) * ALIGN, GRAIN * PALETTE_SIDE_MAX)
-            start = (low + high - length) // 2 // GRAIN * GRAIN
-            if start + length < high:
-                start += GRAIN
-            spans.append((min(max(start, 0), 255 * GRAIN), length))
-        (x, width), (y, height) = spans
-        return Rect(x, y, width, height)
+
+def _rect(masks: Sequence[F32Array]) -> Rect:
+    """Where a region lies in pictures with all these masks [S, S], in whole blocks."""
+    shown = np.max(masks, 0) > 0.02
+    spans = []
+    for axis in (0, 1):
+        there = _span(shown.any(axis))
+        low, high = (there.start, there.stop) if there.stop else (0, ALIGN)
+        length = min(-(-(high - low) // ALIGN) * ALIGN, GRAIN * PALETTE_SIDE_MAX)
+        start = (low + high - length) // 2 // GRAIN * GRAIN
+        if start + length < high:
+            start += GRAIN
+        spans.append((min(max(start, 0), 255 * GRAIN), length))
+    (x, width), (y, height) = spans
+    return Rect(x, y, width, height)
+
+
+def _span(held: np.ndarray) -> slice:
+    """From the first to the last place of [N] that is held; empty if none is."""
+    there = np.flatnonzero(held)
+    return slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(0, 0)
 
 
 def _trust(amplitudes: F64Array, motion: FaceMotion) -> F64Array:

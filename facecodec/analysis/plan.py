@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from facecodec.analysis.serving import STRIDE, CoarseViewer, Sample, take_sample
 from facecodec.analysis.window import Tracked
 from facecodec.bitstream.mesh import encode_mesh
 from facecodec.config import QUALITY_DEFAULT
+from facecodec.generator.workers import Workers
 from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.refpic.buffer import Reference
 from facecodec.refpic.intra import decode_still, encode_still
@@ -49,12 +51,14 @@ class ReferencePlanner:
     Args:
         viewer: shows frames.
         price: what a byte has to gain, 1 at the default quality.
+        pool: threads that code candidates side by side.
 
     Attributes:
         quality: of stills, 0 to 100.
     """
 
-    def __init__(self, viewer: CoarseViewer, price: float) -> None:
+    def __init__(self, viewer: CoarseViewer, price: float, pool: Workers) -> None:
+        self._pool = pool
         self._viewer, self._price, self.quality = viewer, PRICE * price, QUALITY_DEFAULT
         self._past: deque[Sample] = deque(maxlen=_REMEMBERED)
 
@@ -129,8 +133,8 @@ class ReferencePlanner:
         if worth @ now <= self._price * (_LEAST_BYTES * last_bytes + CHANGE_BYTES):
             return None
         best, most = None, 0.0
-        for sample in tried:
-            reference, size = self._code(sample, held[0].crop)
+        coded = self._pool.map([partial(self._code, sample, held[0].crop) for sample in tried])
+        for sample, (reference, size) in zip(tried, coded, strict=True):
             gain = worth @ np.maximum(now - self._viewer.distances(reference, samples), 0)
             profit = float(gain) - self._price * (size + CHANGE_BYTES)
             if profit > most and sample.item.patch is not None:

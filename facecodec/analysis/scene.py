@@ -10,6 +10,7 @@ analysed; offsets between them are interpolated, and all are smoothed along time
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -20,10 +21,13 @@ from facecodec.analysis import photometric
 from facecodec.analysis.photometric import ANALYSIS_SIZE, CELLS
 from facecodec.errors import ShapeError
 from facecodec.generator.model import ReferenceState, WarpGenerator
+from facecodec.generator.workers import Workers
 from facecodec.motion.scene import SCENE_SCALE, face_distance, scene_prior
 from facecodec.types import F32Array, F64Array, U8Array
 
 _STRIDE = 2
+_RUN = 4
+"""Analysed frames of a job; the number of threads changes nothing."""
 _SIGMA = 0.7
 """Standard deviation of the smoothing along time, frames."""
 _MEMORY = 3
@@ -67,15 +71,23 @@ class SceneFitter:
         reference: decoded reference picture, [S, S, 3] uint8.
         mesh: decoded reference mesh, [478, 3].
         grid: points a side, 5, 7 or 9.
+        pool: threads that analyse frames side by side.
     """
 
     def __init__(
-        self, generator: WarpGenerator, state: ReferenceState, reference: U8Array, mesh: F64Array, grid: int
+        self,
+        generator: WarpGenerator,
+        state: ReferenceState,
+        reference: U8Array,
+        mesh: F64Array,
+        grid: int,
+        pool: Workers,
     ) -> None:
         self._generator, self._state, self._grid = generator, state, grid
         self._mesh = mesh
         self._reference = photometric.luma(reference)
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._pool = pool
+        self._flows: list[cv2.DISOpticalFlow] = []
         self._places = photometric.places(ANALYSIS_SIZE)
         self._cells = photometric.places(CELLS).reshape(-1, 2).astype(np.float64)
         self._before: _Series | None = None
@@ -145,23 +157,31 @@ class SceneFitter:
             return np.asarray(self._generator.motion_field(self._state, mesh, points, ANALYSIS_SIZE).numpy())
 
     def _analyse(self, pictures: list[U8Array], meshes: F64Array) -> _Series:
-        prior = scene_prior(self._mesh, meshes, self._grid)
-        clear = self._clear(meshes)
-        fields = self._fields(meshes, prior)
-        with torch.inference_mode():
-            mesh = torch.from_numpy(meshes).float()
-            bases = self._generator.scene_basis(self._state, mesh, self._grid, CELLS)
-            frames = [self._frame(*each) for each in zip(pictures, fields, bases, clear, strict=True)]
+        starts = range(0, len(pictures), _RUN)
+        self._flows += [_dense_flow() for _ in range(len(starts) - len(self._flows))]
+        ends = [start + _RUN for start in starts]
+        parts = zip(self._flows, starts, ends, strict=False)
+        runs = self._pool.map([partial(self._part, dis, pictures[i:j], meshes[i:j]) for dis, i, j in parts])
+        return _Series(*(np.concatenate(part) for part in zip(*runs, strict=True)))
+
+    @torch.inference_mode()
+    def _part(self, dis: cv2.DISOpticalFlow, pictures: list[U8Array], meshes: F64Array) -> _Series:
+        """What a run of frames says; each has a dense flow of its own, which is not safe to share."""
+        fields = self._fields(meshes, scene_prior(self._mesh, meshes, self._grid))
+        mesh = torch.from_numpy(meshes).float()
+        bases = self._generator.scene_basis(self._state, mesh, self._grid, CELLS)
+        each = zip(pictures, fields, bases, self._clear(meshes), strict=True)
+        frames = [self._frame(dis, *frame) for frame in each]
         shape = (len(frames), self._grid, self._grid, 2)
         parts = (np.stack(part).astype(np.float64) for part in zip(*frames, strict=True))
         return _Series(*(part.reshape(shape) for part in parts))
 
     def _frame(
-        self, current: U8Array, field: F32Array, basis: torch.Tensor, clear: F32Array
+        self, dis: cv2.DISOpticalFlow, current: U8Array, field: F32Array, basis: torch.Tensor, clear: F32Array
     ) -> tuple[F32Array, F32Array]:
         """Offsets less prior [n, 2] in points, and curvature [n, 2]."""
         bent = photometric.look(self._reference, field)
-        flow = self._flow.calc(current, bent, None)
+        flow = dis.calc(current, bent, None)
         flowed = photometric.look(field, self._places + flow / np.float32(ANALYSIS_SIZE))
         wanted = (flowed - field) * np.float32(256.0)
         tensors = photometric.from_flow(current, photometric.look(self._reference, flowed), wanted)
@@ -177,6 +197,10 @@ class SceneFitter:
         """[T, C * C]: 0 where the face covers the picture, 1 away from it."""
         far = face_distance(meshes[:, :468, :2].astype(np.float64), self._cells)
         return np.clip((far - _COVERED) / (_CLEAR - _COVERED), 0.0, 1.0).astype(np.float32)
+
+
+def _dense_flow() -> cv2.DISOpticalFlow:
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 
 def _fill(found: _Series, chosen: list[int], before: _Series | None) -> _Series:

@@ -151,13 +151,15 @@ class WarpGenerator(nn.Module):
         place = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1)
         return flat.reshape(len(mesh), size, size, 2) + place
 
-    def face_field(self, state: ReferenceState, mesh: Tensor, size: int) -> Tensor:
+    def face_field(self, state: ReferenceState, mesh: Tensor, size: int, ids: Tensor | None = None) -> Tensor:
         """The motion field of the face alone: right inside it, no motion outside.
 
         Args:
             state: the reference picture.
             mesh: current meshes, [B, 478, 3], crop units.
             size: width and height of the field.
+            ids: what :meth:`winners` gives for ``mesh`` at this size, where it is known; -1 where no
+                field is wanted.
 
         Returns:
             [B, size, size, 2], (x, y) in crop units.
@@ -167,7 +169,8 @@ class WarpGenerator(nn.Module):
         """
         raster.check_mesh(mesh)
         mesh = mesh.float()
-        shift, _, pixels = self.face_shift(state, mesh, self.winners(mesh, size))
+        ids = self.winners(mesh, size) if ids is None else ids
+        shift, _, pixels = self.face_shift(state, mesh, ids)
         flat = shift.new_zeros(len(mesh) * size * size, 2).index_copy(0, pixels, shift)
         step = (torch.arange(size, device=mesh.device) + 0.5) / size
         place = torch.stack(torch.meshgrid(step, step, indexing="xy"), -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +17,6 @@ from facecodec.generator.palette import PatchSource, RegionPatch, palette_patche
 from facecodec.generator.select import LoadedGenerator
 from facecodec.generator.workers import workers
 from facecodec.types import F32Array, F64Array, U8Array
-
-_MAX_WORKERS = 8
 
 
 class _Slot(NamedTuple):
@@ -52,8 +49,7 @@ class StreamRenderer:
     def __init__(self, generator: LoadedGenerator, device: torch.device, threads: int = 0) -> None:
         self._generator, self._device = generator.model, device
         self._multiple = generator.size_multiple
-        self._workers = 1 if self._generator.sequential else threads or min(os.cpu_count() or 1, _MAX_WORKERS)
-        self._pool = workers(self._workers) if device.type == "cpu" else None
+        self._pool = workers(1 if self._generator.sequential else threads) if device.type == "cpu" else None
         self._state = self._generator.new_state()
         self._warp = WarpGenerator().to(device).eval()
         self._slots: dict[int, _Slot] = {}
@@ -134,7 +130,7 @@ class StreamRenderer:
         self._slot = slot
         if self._pool is None:
             return self._share(slot, places, meshes, scene, weights)
-        share = -(-len(meshes) // self._workers)
+        share = -(-len(meshes) // self._pool.count)
         cuts = [slice(start, start + share) for start in range(0, len(meshes), share)]
         jobs = [
             functools.partial(

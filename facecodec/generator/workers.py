@@ -24,14 +24,22 @@ _T = TypeVar("_T")
 _Job = tuple["Future[Any]", Callable[[], Any]]
 
 
+_MOST = 8
+"""Threads that are taken where the machine has more cores."""
+
+
 class Workers:
     """A fixed number of threads that take jobs in order; made by :func:`workers`.
 
     Args:
         count: of threads.
+
+    Attributes:
+        count: of threads.
     """
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         before = torch.get_num_threads()
         started = threading.Barrier(count + 1)
@@ -79,9 +87,13 @@ def serve(jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> NoReturn:
         del future, job  # or the last pictures would be kept until the next job
 
 
-def workers(count: int) -> Workers:
-    """The process's own threads, ``count`` of them; a forked process gets its own."""
-    return _made(count, os.getpid())
+def workers(count: int = 0) -> Workers:
+    """The process's own threads, ``count`` of them; a forked process gets its own.
+
+    Args:
+        count: of threads; 0 takes what the machine has, up to 8.
+    """
+    return _made(count or min(os.cpu_count() or 1, _MOST), os.getpid())
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from facecodec.bitstream import MotionUnit, ReferenceUnit, StreamHeader, parse_u
 from facecodec.config import EncoderConfig
 from facecodec.encoder import Encoder
 from facecodec.generator.model import WarpGenerator
+from facecodec.generator.workers import workers
 from facecodec.motion_decoder import MotionDecoder
 from facecodec.refpic.buffer import SLOTS, Reference, ReferenceBuffer
 from facecodec.refpic.pacing import Pacer
@@ -53,7 +54,7 @@ class Planner(ReferencePlanner):
 
 
 def planner(price: float = 1.0) -> Planner:
-    return Planner(Viewer(), price)  # type: ignore[arg-type]
+    return Planner(Viewer(), price, workers(1))  # type: ignore[arg-type]
 
 
 def test_slots_go_to_empty_places_first_then_to_the_picture_named_longest_ago():

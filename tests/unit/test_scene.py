@@ -12,6 +12,7 @@ from facecodec.analysis.scene import SceneFit, SceneFitter
 from facecodec.errors import ShapeError
 from facecodec.generator import load_topology
 from facecodec.generator.model import WarpGenerator
+from facecodec.generator.workers import workers
 from facecodec.motion.quantise import QP_COUNT
 from facecodec.motion.scene import (
     amplitudes_to_scene,
@@ -51,7 +52,7 @@ def make_fitter(picture: U8Array, mesh: F64Array, grid: int = 7) -> SceneFitter:
     generator = WarpGenerator()
     tensor = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
     state = generator.prepare(tensor, torch.from_numpy(mesh.astype(np.float32)))
-    return SceneFitter(generator, state, picture, mesh, grid)
+    return SceneFitter(generator, state, picture, mesh, grid, workers(2))
 
 
 def fit_pan(texture: U8Array, x: float, y: float, frames: int = 4) -> SceneFit:
