@@ -61,7 +61,8 @@ class EncoderConfig:
             codes the face's surroundings alone.
         qp: quantisation parameter of motion, 0 (finest) to 51; 6 more doubles every step. None: from
             ``quality``.
-        ref_quality: quality of reference pictures, 0 to 100. None: from ``quality``.
+        ref_quality: quality of reference pictures, 0 to 100. None: from ``quality``, and more for a picture
+            that may serve long (:mod:`facecodec.refpic.lifetime`).
         scene_points: ``auto`` codes the motion of hair, shoulders and background too.
         palette: ``auto`` sends eyes and mouths that the reference picture does not show, where they pay;
             needs ``lookahead``.

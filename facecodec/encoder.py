@@ -46,6 +46,8 @@ class Encoder:
         config: what changes the bytes.
         speed: what changes speed alone.
         frame_rate: usual frames a second, where known; else read off the first frames' times.
+        length_s: seconds of video that will come, where known: a reference picture that may serve long is
+            coded better, unless ``ref_quality`` says how.
         audio: describes the Opus track that will be written beside the packets, if any.
         on_frame: called with the figures of every coded frame, in order.
         acknowledged: for a call, see :meth:`acknowledge`. Frames before the first acknowledged reference
@@ -67,6 +69,7 @@ class Encoder:
         speed: SpeedConfig | None = None,
         *,
         frame_rate: Fraction | None = None,
+        length_s: float | None = None,
         audio: OpusStreamInfo | None = None,
         on_frame: Callable[[FrameStats], None] | None = None,
         acknowledged: bool = False,
@@ -93,7 +96,7 @@ class Encoder:
         self.motion = MotionEncoder(model.basis.shape[0], grid, rate.qp)
         pool = workers(speed.threads)
         self._references = ReferenceEncoder(
-            self.config, self._window, reach, grid, pool, acknowledged=acknowledged
+            self.config, self._window, reach, grid, pool, length_s=length_s, acknowledged=acknowledged
         )
         self._palettes = PaletteEncoder(self.config, self._window, reach, pool)
         self._acknowledged, self._keyframe_asked = acknowledged, False

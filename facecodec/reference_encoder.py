@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.refpic.backdrop import covers, make_backdrop
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still, encode_still
+from facecodec.refpic.lifetime import expected_service, quality_for
 from facecodec.refpic.pacing import Pacer
 from facecodec.track.crop import crop_picture
 from facecodec.types import F32Array
@@ -63,12 +65,13 @@ class ReferenceEncoder:
         reach: frames of the window that may be looked at.
         scene_grid: scene points a side, 0 for none.
         pool: threads that code pictures and look at frames side by side.
+        length_s: seconds of video that will come, where known.
         acknowledged: a new reference picture is used from :meth:`acknowledge` on, not at once.
 
     Attributes:
         active: the reference picture in use, once there is one.
         pending: one that was sent, and may not have arrived yet.
-        quality: of the reference pictures to come, 0 to 100.
+        quality: of reference pictures that serve for a short time, 0 to 100.
         is_ending: no frames come behind those of the window.
     """
 
@@ -80,6 +83,7 @@ class ReferenceEncoder:
         scene_grid: int,
         pool: Workers,
         *,
+        length_s: float | None = None,
         acknowledged: bool = False,
     ) -> None:
         self.active: Source | None = None
@@ -87,7 +91,8 @@ class ReferenceEncoder:
         self.is_ending = False
         self._config, self._window, self._reach, self._grid = config, window, reach, scene_grid
         self.quality, self._is_call = config.rate.ref_quality, config.lookahead == 0
-        self._acknowledged = acknowledged
+        self._acknowledged, self._sent, self._clock = acknowledged, 0, (0, Fraction(0))
+        self._length_s = None if config.lookahead == 0 or config.ref_quality is not None else length_s
         self._careful = config.lookahead > 0 and config.preset != "realtime"
         self._still_speed: Literal["best", "realtime"] = "best" if self._careful else "realtime"
         self._generator, self._pool = WarpGenerator(), pool
@@ -159,7 +164,7 @@ class ReferenceEncoder:
         self._unplanned -= len(items)
         if self._unplanned >= 0 or self.active is None or self._config.intra_period:
             return None
-        crop, self._planner.quality = self.active.reference.crop, self.quality
+        crop, self._planner.quality = self.active.reference.crop, self._quality_at(items[0].frame.pts)
         held = [self.active.reference, *self._beside(self.active.reference)]
         if self._is_call:
             self._unplanned = STRIDE
@@ -237,7 +242,9 @@ class ReferenceEncoder:
             at_once: use it from now on.
         """
         crop, pixels = candidate.crop, candidate.frame.pixels
-        still = encode_still(crop_picture(pixels, crop), self.quality, speed=self._still_speed)
+        self._clock = (header.start_pts, header.time_base)
+        quality = self._quality_at(candidate.frame.pts)
+        still = encode_still(crop_picture(pixels, crop), quality, speed=self._still_speed)
         levels = mesh_to_levels(crop.to_crop(candidate.points).astype(np.float64))
         if self._acknowledged and self.pending is not None:
             self._buffer.drop(self.pending.ref_id)
@@ -251,6 +258,7 @@ class ReferenceEncoder:
         self._chooser.keep(reference, candidate.patch)
         backdrop = self._code_backdrop(candidate, header, slot)
         self._last_bytes = len(pack_unit(unit)) + (len(pack_unit(backdrop)) if backdrop else 0)
+        self._sent += 1
         self._pacer.send(candidate.frame.time_s, self._last_bytes)
         if self._acknowledged or (self._is_call and not at_once):
             self.pending = reference
@@ -258,6 +266,13 @@ class ReferenceEncoder:
             self.pending = None
             self._activate(reference)
         return unit, backdrop
+
+    def _quality_at(self, pts: int) -> int:
+        """Quality of a picture sent at a time, by how long it is likely to serve."""
+        if self._length_s is None:
+            return self.quality
+        seen_s = float((pts - self._clock[0]) * self._clock[1])
+        return quality_for(self.quality, expected_service(seen_s, self._length_s - seen_s, self._sent))
 
     def _code_backdrop(self, candidate: Candidate, header: StreamHeader, slot: int) -> BackdropUnit | None:
         """The backdrop of a reference picture; None where it is not seen."""

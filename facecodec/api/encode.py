@@ -112,10 +112,11 @@ def encode_file(
         file = stack.enter_context(open(stack.enter_context(atomic_path(dst, overwrite)), "wb"))
         stack.enter_context(single_threaded())
         tally = Tally(reader.info.time_base, config.rate.qp, lines)
-        encoder = _open_encoder(config, speed, reader, audio, tally, stack)
+        length_s = _length_s(reader, start_s, duration_s)
+        encoder = _open_encoder(config, speed, reader, length_s, audio, tally, stack)
         job = _Job(FcvWriter(file), encoder, audio, tally, on_progress)
         try:
-            job.run(first, frames, _frame_count(reader, duration_s))
+            job.run(first, frames, None if length_s is None else round(length_s * reader.info.frame_rate))
         except NoFaceError as err:
             raise NoFaceError(src, err.reason) from err
         return job.report(reader.damage, time.perf_counter() - begun)
@@ -140,18 +141,23 @@ def _open_encoder(
     config: EncoderConfig,
     speed: SpeedConfig,
     reader: VideoReader,
+    length_s: float | None,
     audio: OpusReader | None,
     tally: Tally,
     stack: ExitStack,
 ) -> Encoder:
     sound, rate = audio.info if audio else None, reader.info.frame_rate
-    encoder = Encoder(config, speed, frame_rate=rate, audio=sound, on_frame=tally.add)
+    encoder = Encoder(config, speed, frame_rate=rate, length_s=length_s, audio=sound, on_frame=tally.add)
     stack.callback(encoder.close)
     return encoder
 
 
-def _frame_count(reader: VideoReader, duration_s: float | None) -> int | None:
-    return reader.info.frames if duration_s is None else round(duration_s * reader.info.frame_rate)
+def _length_s(reader: VideoReader, start_s: float, duration_s: float | None) -> float | None:
+    """Seconds of the part that is coded, where the file says it."""
+    if reader.info.frames is None:
+        return duration_s
+    there = max(reader.info.frames / float(reader.info.frame_rate) - start_s, 0.0)
+    return there if duration_s is None else min(there, duration_s)
 
 
 def _open_audio(

@@ -165,6 +165,18 @@ def test_the_intra_period_is_never_exceeded(faces):
     assert count == 40
 
 
+def test_a_picture_that_serves_long_is_coded_better(faces):
+    def bytes_of(config, length_s):
+        packets = encode(faces[:4], config, length_s=length_s)
+        return next(len(packet.data) for packet in packets if packet.kind is PacketKind.REFERENCE)
+
+    usual = EncoderConfig(scene_points="off")
+    assert bytes_of(usual, 60.0) > 1.3 * bytes_of(usual, 5.0)
+    assert bytes_of(usual, 5.0) == bytes_of(usual, None)
+    asked = EncoderConfig(scene_points="off", ref_quality=55)
+    assert bytes_of(asked, 60.0) == bytes_of(asked, None)
+
+
 def test_random_access_every_ten_seconds(faces):
     frames = retimed(faces[:33], [700 * i for i in range(33)])
     at = [p.pts for p in encode(frames) if p.is_random_access]
