@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     add_clip_arguments(parser)
-    parser.add_argument("--steps", default="10,25,40,55,70,85", help="of the lever, separated by commas")
+    parser.add_argument("--steps", default="10,25,40,60,75,90", help="of the lever, separated by commas")
     parser.add_argument("--out", type=Path, required=True, help="result file, .json; .md and .png beside it")
     add_arguments(parser)
     args = parser.parse_args(argv)

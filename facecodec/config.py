@@ -14,10 +14,10 @@ from facecodec.errors import ConfigError
 
 Preset = Literal["realtime", "balanced", "best"]
 QP_MIN, QP_MAX = 0, 51
-QP_DEFAULT = 18
+QP_DEFAULT = 20
 """Default motion QP, chosen on validation clips; bench/results/motion_rd.json has the test clips."""
-QUALITY_DEFAULT = 55
-_QUALITY_PER_QP = 5
+QUALITY_DEFAULT = 60
+_QUALITY_PER_QP = 4
 """Steps of the lever that move QP by one: motion and reference pictures then pay alike for a byte."""
 _QUALITY_PER_OCTAVE = 14.0
 """Steps of the lever that halve what a byte has to gain."""
