@@ -71,6 +71,7 @@ class Decoder:
         self._renderer: StreamRenderer | None = None
         self._motion: MotionDecoder | None = None
         self._backdrops: dict[int, U8Array] = {}
+        self._newest_backdrop: tuple[int, U8Array] | None = None
         self._pasters: dict[int, _Paster] = {}
         self._pasting: int | None = None
 
@@ -126,8 +127,7 @@ class Decoder:
             with self._timed("still"):
                 self._take_reference(unit)
         elif isinstance(unit, BackdropUnit):
-            with self._timed("still"):
-                self._take_backdrop(unit)
+            self.take_backdrop(unit)
         elif isinstance(unit, PaletteUnit):
             with self._timed("still"):
                 self._take_palette(unit)
@@ -141,6 +141,27 @@ class Decoder:
                 high = motion.pts[-1] + 1 if show_to is None else show_to
                 return self._show(motion, [i for i, pts in enumerate(motion.pts) if low <= pts < high])
         return []
+
+    def take_backdrop(self, unit: BackdropUnit, number: int | None = None) -> None:
+        """Take a backdrop: of its slot, and of reference pictures to come until there is a newer one.
+
+        Args:
+            unit: the backdrop.
+            number: its place in the stream, which rises, where units may come in another order.
+
+        Raises:
+            BitstreamError: the stream header has not come yet, or the still is damaged.
+        """
+        header = self._running().header
+        with self._timed("still"):
+            still = decode_still(unit.still, width=unit.width, height=unit.height)
+            if (unit.width, unit.height) != (header.width, header.height):
+                still = cv2.resize(still, (header.width, header.height), interpolation=cv2.INTER_CUBIC)
+        backdrop = self._backdrops[unit.ref_id] = np.asarray(still, np.uint8)
+        self._pasters.pop(unit.ref_id, None)
+        newest = -1 if self._newest_backdrop is None else self._newest_backdrop[0]
+        if number is None or number > newest:
+            self._newest_backdrop = newest + 1 if number is None else number, backdrop
 
     @property
     def motion(self) -> MotionDecoder:
@@ -182,7 +203,8 @@ class Decoder:
         generator = load_generator(*asked, stream=header.model_id)
         self._renderer = StreamRenderer(generator, self._device, self.config.speed.threads)
         self._generator, self.header, self._motion = generator, header, MotionDecoder(header)
-        self._backdrops, self._pasters, self._pasting = {}, {}, None
+        self._backdrops, self._newest_backdrop = {}, None
+        self._pasters, self._pasting = {}, None
         self.needs_keyframe, self.position = False, None
 
     def _running(self) -> MotionDecoder:
@@ -198,17 +220,11 @@ class Decoder:
     def _take_reference(self, unit: ReferenceUnit) -> None:
         motion, renderer = self._running(), self._rendering()
         renderer.drop(unit.ref_id)
+        if self._newest_backdrop is not None:
+            self._backdrops[unit.ref_id] = self._newest_backdrop[1]
+        self._pasters.pop(unit.ref_id, None)
         reference = motion.take_reference(unit)
         renderer.put(unit.ref_id, reference.picture, reference.mesh)
-        self._pasters.pop(unit.ref_id, None)
-
-    def _take_backdrop(self, unit: BackdropUnit) -> None:
-        header = self._running().header
-        still = decode_still(unit.still, width=unit.width, height=unit.height)
-        if (unit.width, unit.height) != (header.width, header.height):
-            still = cv2.resize(still, (header.width, header.height), interpolation=cv2.INTER_CUBIC)
-        self._backdrops[unit.ref_id] = np.asarray(still, np.uint8)
-        self._pasters.pop(unit.ref_id, None)
 
     def _take_palette(self, unit: PaletteUnit) -> None:
         palette = self._running().take_palette(unit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -84,9 +84,6 @@ class _Playback:
         decoder.take(self.header)
         if start_s > 0:
             reader.seek(self._from)
-            for unit in reader.earlier_stills():
-                with suppress(BitstreamError):  # those that name it wait, and the warning comes then
-                    decoder.take(unit)
 
     def run(self) -> Iterator[Frame | AudioPacket]:
         """Give frames (times as in the stream) and sound (samples since the first frame of the stream)."""
@@ -134,6 +131,8 @@ class _Playback:
             try:
                 frames = self._decoder.take(at.unit, show_from=self._from, show_to=self._to)
             except BitstreamError as err:
+                if at.is_spare:  # those that name it wait, and the warning comes then
+                    return
                 self._warn(err)
                 self._decoder.lost(_LOST.get(at.kind) if at.kind == UnitKind.PALETTE else None)
                 return

@@ -276,7 +276,10 @@ class CallReceiver:
         if isinstance(unit, ReferenceUnit):
             self._pictures.pop(unit.ref_id, None)
         try:
-            self._decoder.take(unit)
+            if isinstance(unit, BackdropUnit):
+                self._decoder.take_backdrop(unit, message.number)
+            else:
+                self._decoder.take(unit)
         except FacecodecError:
             self._malformed += 1
             self._reporter.damaged()

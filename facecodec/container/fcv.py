@@ -30,7 +30,7 @@ from facecodec.bitstream import (
 )
 from facecodec.bitstream.framing import UNIT_HEADER_BYTES_MAX, at_offset
 from facecodec.bitstream.index import TRAILER_BYTES, find_entry, parse_trailer
-from facecodec.container.access import find_palettes, is_sound, scan_random_access
+from facecodec.container.access import find_beside, is_sound, scan_random_access
 from facecodec.container.source import ByteSource
 from facecodec.container.writer import FcvWriter
 from facecodec.errors import BadMagicError, BitstreamError, ChecksumError, LimitError, TruncatedError
@@ -61,12 +61,14 @@ class UnitAt(NamedTuple):
         unit: its fields.
         offset: byte offset in the file.
         size: bytes, with length and checksum.
+        is_spare: from before the place sought, and not needed there, but further on.
     """
 
     kind: UnitKind
     unit: Unit | DamagedUnit
     offset: int
     size: int
+    is_spare: bool = False
 
 
 class FcvReader:
@@ -102,7 +104,7 @@ class FcvReader:
         self._header_unit = first
         self._start = len(MAGIC)
         self._ahead: tuple[int, ...] = ()
-        self._again: list[IndexEntry] = []
+        self._spare: frozenset[int] = frozenset()
         self._index: IndexUnit | None = None
         self._index_read = False
         self._scanned: list[IndexEntry] | None = None
@@ -141,9 +143,10 @@ class FcvReader:
             BitstreamError: a unit is damaged (without ``resilient``), or the next one cannot be found.
         """
         for offset in self._ahead:
-            at = self._read_at(offset, resilient=resilient)
-            if at is not None:
-                yield at
+            is_spare = offset in self._spare
+            at = self._read_at(offset, resilient=resilient or is_spare)
+            if at is not None and not (is_spare and isinstance(at.unit, DamagedUnit)):
+                yield at._replace(is_spare=is_spare)
         place = self._start
         if place == self._header_unit.offset:
             yield self._header_unit
@@ -160,8 +163,10 @@ class FcvReader:
     def seek(self, pts: int) -> None:
         """Make :meth:`units` start where ``pts`` can be decoded.
 
-        It then gives the reference, backdrop and palette units that are needed, and goes on from the
-        random access point at or before ``pts``, or from the first one. A file without a usable
+        It then gives the reference, backdrop and palette units from before that place that are needed
+        there, or further on as far as the index says, in the order of the file; and goes on from the
+        random access point at or before ``pts``, or from the first one. Units that are needed further on
+        alone (``is_spare``) are left out where they are damaged. A file without a usable
         index is scanned once. Without any random access point it starts at the first unit.
 
         Args:
@@ -185,29 +190,30 @@ class FcvReader:
             entries = self._scanned
             entry = find_entry(entries, relative)
         if entry is None:
-            self._start, self._ahead, self._again = len(MAGIC), (), []
+            self._start, self._ahead, self._spare = len(MAGIC), (), frozenset()
             return
         self._start = entry.motion_offset
-        wanted = [entry.reference_offset, entry.backdrop_offset]
-        wanted += find_palettes(self._source, entry.reference_offset, self._start)
-        self._ahead = tuple(sorted(offset for offset in wanted if offset))
+        beside = find_beside(self._source, entry.reference_offset, self._start)
+        wanted = {entry.reference_offset, entry.backdrop_offset, *beside.palettes} - {0}
         later = entries[bisect_left(entries, entry.motion_offset, key=_motion_offset) :]
-        self._again = [e for e in later if e.reference_offset < self._start]
+        spare = {beside.backdrop, *self._named_again(later)} - {0}
+        self._ahead, self._spare = tuple(sorted(wanted | spare)), frozenset(spare - wanted)
 
-    def earlier_stills(self) -> Iterator[Unit]:
-        """Give the reference, backdrop and palette units from before the place sought that are named again.
+    def _named_again(self, later: Sequence[IndexEntry]) -> set[int]:
+        """Offsets of the stills from before the place sought that entries behind it name.
 
-        To be decoded before what :meth:`units` gives. Those that are damaged or not where the index says
-        are left out.
+        Left out are those that are not where the entry says, and a backdrop that is damaged.
         """
-        sound = [entry for entry in self._again if self._is_sound(entry)]
-        offsets = {offset for entry in sound for offset in entry[2:] if 0 < offset < self._start}
-        for first in {entry.reference_offset for entry in sound}:
-            offsets.update(find_palettes(self._source, first, self._start))
-        for offset in sorted(offsets):
-            at = self._read_at(offset, resilient=True)
-            if at is not None and not isinstance(at.unit, DamagedUnit):
-                yield at.unit
+        found: set[int] = set()
+        for entry in later:
+            if entry.reference_offset >= self._start or entry.reference_offset in found:
+                continue
+            for known in (entry, entry._replace(backdrop_offset=0)):
+                if self._is_sound(known):
+                    found.update(offset for offset in known[2:] if offset < self._start)
+                    found.update(find_beside(self._source, known.reference_offset, self._start).palettes)
+                    break
+        return found
 
     def _head_at(self, offset: int) -> UnitFrame | None:
         """Length and type of the unit at ``offset``; None at the end of the file."""

@@ -18,7 +18,7 @@ from facecodec.bitstream import (
     parse_unit,
 )
 from facecodec.bitstream.index import pack_trailer
-from facecodec.container.access import EntryList
+from facecodec.container.access import BackdropPlaces, EntryList
 from facecodec.errors import BitstreamError
 from facecodec.types import Packet, PacketKind
 
@@ -44,7 +44,7 @@ class FcvWriter:
         self._offset = 0
         self._header: StreamHeader | None = None
         self._references: dict[int, int] = {}
-        self._backdrops: dict[int, int] = {}
+        self._backdrops = BackdropPlaces()
         self._points = EntryList()
         self._n_frames = 0
         self._first_pts: int | None = None
@@ -111,8 +111,9 @@ class FcvWriter:
             self._append(MAGIC)
         elif isinstance(unit, ReferenceUnit):
             self._references[unit.ref_id] = self._offset
+            self._backdrops.take_reference(unit.ref_id)
         elif isinstance(unit, BackdropUnit):
-            self._backdrops[unit.ref_id] = self._offset
+            self._backdrops.take_backdrop(unit.ref_id, self._offset)
         elif isinstance(unit, MotionUnit):
             self._note_motion(unit, is_random_access)
         self.bytes_by_kind[_KIND_OF_UNIT[label]] += len(data)
@@ -132,7 +133,7 @@ class FcvWriter:
                     pts[0] - header.start_pts,
                     self._offset,
                     self._references[unit.ref_id],
-                    self._backdrops.get(unit.ref_id, 0),
+                    self._backdrops.of(unit.ref_id),
                 )
             )
         if self._first_pts is None:

@@ -33,11 +33,13 @@ from facecodec.config import DecoderConfig, EncoderConfig, SpeedConfig
 from facecodec.container.fcv import FcvReader, FcvWriter
 from facecodec.decoder import Decoder
 from facecodec.errors import BitstreamError, ConfigError, FacecodecError, MediaError, NoFaceError
+from facecodec.refpic.intra import encode_still
 from facecodec.types import Frame, Packet, PacketKind
-from tests.codec.clips import timed, write_clip
+from tests.codec.clips import encode, timed, write_clip
 
 QUICK = EncoderConfig(scene_points="off")
 CROP = DecoderConfig(view="crop")
+ALL = DecoderConfig(speed=SpeedConfig(threads=1))
 ONE = DecoderConfig(view="crop", speed=SpeedConfig(threads=1))
 FLASH_S, CLICK_S = 0.8, 0.8
 
@@ -237,6 +239,43 @@ def test_a_picture_named_again_is_there_after_seeking(packets, tmp_path):
     part = list(decode_frames(path, start_s=1.0))
     assert [frame.pts for frame in part] == [frame.pts for frame in whole[16:]]
     np.testing.assert_array_equal(part[-1].pixels, whole[-1].pixels)
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["index", "scan"])
+def test_seeking_shows_the_backdrops_that_pictures_share(faces, tmp_path, indexed):
+    packets = encode(faces[:1])
+    reference, backdrop, motion = (parse_unit(packet.data) for packet in packets[1:4])
+    assert isinstance(reference, ReferenceUnit)
+    assert isinstance(backdrop, BackdropUnit)
+    assert isinstance(motion, MotionUnit)
+    grey = encode_still(np.full((backdrop.height, backdrop.width, 3), 200, np.uint8), 20, speed="realtime")
+    other = replace(backdrop, ref_id=2, still=grey)
+    groups: list[list[ReferenceUnit | BackdropUnit | int]] = [
+        [replace(reference, ref_id=1), 1],
+        [replace(reference, ref_id=2), other, 2],
+        [1],
+        [replace(reference, ref_id=3), 3],
+        [0],
+        [replace(reference, ref_id=0), 0],
+    ]
+    sent = list(packets[:4])
+    for number, group in enumerate(groups):
+        for item in group:
+            again = isinstance(item, int)
+            unit = replace(motion, ref_id=item, first_pts=1000 * (number + 1)) if again else item
+            sent.append(Packet(PacketKind(unit.KIND.label), pack_unit(unit), 0, 0, again))
+    path = put(tmp_path / "shared.fcv", sent)
+    if not indexed:
+        path.write_bytes(MAGIC + b"".join(packet.data for packet in sent))
+    whole = list(decode_frames(path, ALL))
+    corner = [round(float(f.pixels[-4:, :4].mean())) for f in whole]
+    first, later = corner[0], 200
+    assert corner == pytest.approx([first, first, later, first, later, first, later], abs=2)
+    for number in range(1, 7):
+        part = list(decode_frames(path, ALL, start_s=float(number)))
+        assert [f.pts for f in part] == [f.pts for f in whole[number:]]
+        for one, same in zip(part, whole[number:], strict=True):
+            np.testing.assert_array_equal(one.pixels, same.pixels)
 
 
 def test_motion_without_its_picture_is_a_warning_not_silence(packets, tmp_path):

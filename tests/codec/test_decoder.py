@@ -7,10 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from facecodec.bitstream import MotionUnit, ReferenceUnit, StreamHeader, pack_unit, parse_unit
+from facecodec.bitstream import (
+    BackdropUnit,
+    MotionUnit,
+    ReferenceUnit,
+    StillCodec,
+    StreamHeader,
+    pack_unit,
+    parse_unit,
+)
 from facecodec.config import DecoderConfig, EncoderConfig, SpeedConfig
 from facecodec.decoder import Decoder
 from facecodec.errors import BitstreamError, ChecksumError, WeightsMismatchError
+from facecodec.refpic.intra import encode_still
 from facecodec.types import Frame, Packet, PacketKind
 from tests.codec.clips import encode
 
@@ -118,6 +127,86 @@ def test_a_lost_backdrop_leaves_the_face_on_grey(packets, whole):
     y, x = reference.crop_y + reference.crop_side // 2, reference.crop_x + reference.crop_side // 2
     middle = (slice(y - 40, y + 40), slice(x - 40, x + 40))
     np.testing.assert_array_equal(out[0].pixels[middle], whole[0].pixels[middle])
+
+
+def plain_backdrop(ref_id: int, grey: int) -> BackdropUnit:
+    still = encode_still(np.full((360, 640, 3), grey, np.uint8), 50, speed="realtime")
+    return BackdropUnit(ref_id, StillCodec.AV1, 640, 360, still)
+
+
+class Behind:
+    """A decoder of plain backdrops, and the grey that it shows behind the face."""
+
+    def __init__(self, packets: list[Packet]) -> None:
+        reference, motion = parse_unit(packets[1].data), parse_unit(packets[3].data)
+        assert isinstance(reference, ReferenceUnit)
+        assert isinstance(motion, MotionUnit)
+        self.reference, self.motion = reference, motion
+        self.decoder = Decoder()
+        self.decoder.decode(packets[0])
+
+    def send(self, ref_id: int, grey: int | None = None) -> None:
+        """A reference picture, and a backdrop beside it."""
+        self.decoder.take(replace(self.reference, ref_id=ref_id))
+        if grey is not None:
+            self.decoder.take(plain_backdrop(ref_id, grey))
+
+    def shown(self, *slots: int) -> list[int]:
+        """The grey behind pictures made from slots, to the nearest ten."""
+        out = []
+        for ref_id in slots:
+            unit = replace(self.motion, ref_id=ref_id)
+            frame = self.decoder.take(unit, show_to=self.decoder.header.start_pts + 1)[0]
+            out.append(round(float(frame.pixels[-4:, :4].mean()), -1))
+        return out
+
+
+def test_a_reference_picture_takes_over_the_newest_backdrop(packets):
+    behind = Behind(packets)
+    behind.send(0)
+    assert behind.shown(0) == [130]  # mid-grey: none has come
+    behind.send(1, 40)
+    assert behind.shown(0, 1) == [130, 40]
+    behind.send(2)
+    behind.send(0, 90)
+    assert behind.shown(0, 1, 2) == [90, 40, 40]
+    behind.send(1)
+    behind.send(3)
+    assert behind.shown(0, 1, 2, 3) == [90, 90, 40, 90]
+    behind.decoder.take(plain_backdrop(3, 200))
+    assert behind.shown(0, 1, 2, 3) == [90, 90, 40, 200]
+    behind.send(4)
+    assert behind.shown(4) == [200]
+
+
+def test_a_damaged_backdrop_changes_nothing(packets):
+    behind = Behind(packets)
+    behind.send(0, 40)
+    with pytest.raises(BitstreamError):
+        behind.decoder.take(replace(plain_backdrop(0, 90), still=b"no picture"))
+    behind.send(1)
+    assert behind.shown(0, 1) == [40, 40]
+
+
+def test_a_backdrop_that_comes_late_is_not_the_newest(packets):
+    behind = Behind(packets)
+    behind.send(0)
+    behind.send(1)
+    behind.decoder.take_backdrop(plain_backdrop(1, 90), 7)
+    behind.decoder.take_backdrop(plain_backdrop(0, 40), 5)
+    behind.send(2)
+    assert behind.shown(0, 1, 2) == [40, 90, 90]
+    behind.decoder.take_backdrop(plain_backdrop(2, 200), 8)
+    behind.send(3)
+    assert behind.shown(3) == [200]
+
+
+def test_a_new_stream_has_no_backdrop(packets):
+    behind = Behind(packets)
+    behind.send(0, 40)
+    behind.decoder.decode(packets[0])
+    behind.send(0)
+    assert behind.shown(0) == [130]
 
 
 def test_a_reset_group_of_one_frame_leaves_no_trace_of_what_was_before(faces):

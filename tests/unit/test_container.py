@@ -45,8 +45,8 @@ def reference(ref_id: int) -> ReferenceUnit:
     return ReferenceUnit(ref_id, 0, 0, 0, 256, StillCodec.AV1, b"mesh", b"still" * (100 + ref_id))
 
 
-def backdrop(ref_id: int) -> BackdropUnit:
-    return BackdropUnit(ref_id, StillCodec.AV1, 640, 360, b"backdrop" * 50)
+def backdrop(ref_id: int, number: int = 0) -> BackdropUnit:
+    return BackdropUnit(ref_id, StillCodec.AV1, 640, 360, b"backdrop" * (50 + number))
 
 
 def group(number: int, ref_id: int, reset: bool) -> MotionUnit:
@@ -58,7 +58,7 @@ def packet(unit: Unit, access: bool = False) -> Packet:
 
 
 def script() -> list[Unit]:
-    """Six groups; 0, 2 and 4 can be decoded alone; a backdrop for the first reference picture alone."""
+    """Six groups; 0, 2 and 4 can be decoded alone; both reference pictures share a backdrop."""
     units: list[Unit] = [reference(0), backdrop(0), group(0, 0, True), group(1, 0, False)]
     units += [AudioUnit(0, (b"\xf8",) * 8), reference(1), group(2, 1, True), group(3, 1, False)]
     return [*units, group(4, 0, True), AudioUnit(0, (b"\xf8",)), group(5, 0, False)]
@@ -146,7 +146,7 @@ def test_the_file_may_stand_behind_other_bytes() -> None:
     file.seek(6)
     with FcvReader(file) as reader:
         reader.seek(1009)
-        assert next(reader.units()).unit == reference(1)
+        assert [at.unit for at in reader.units()][2] == reference(1)
 
 
 def test_index_tells_frames_and_places() -> None:
@@ -157,13 +157,13 @@ def test_index_tells_frames_and_places() -> None:
     assert (index.n_frames, index.duration) == (24, 24)
     assert index.entries == (
         IndexEntry(0, where["motion0"], where["reference0"], where["backdrop0"]),
-        IndexEntry(8, where["motion2"], where["reference1"], 0),
+        IndexEntry(8, where["motion2"], where["reference1"], where["backdrop0"]),
         IndexEntry(16, where["motion4"], where["reference0"], where["backdrop0"]),
     )
 
 
 SEEKS = [(-5, 0), (1000, 0), (1007, 0), (1008, 1), (1015, 1), (1016, 2), (99999, 2)]
-AHEAD = [[reference(0), backdrop(0)], [reference(1)], [reference(0), backdrop(0)]]
+AHEAD = [[reference(0), backdrop(0)], [reference(0), backdrop(0), reference(1)], [reference(0), backdrop(0)]]
 BEHIND = [2, 6, 8]
 
 
@@ -183,12 +183,92 @@ def test_seeking_without_index() -> None:
     check_seeks(bare(FILE))
 
 
+def shared_script() -> list[Unit]:
+    """Backdrops that are shared, replaced, and taken over by pictures that come long after them."""
+    units: list[Unit] = [reference(0), backdrop(0), group(0, 0, True)]
+    units += [reference(1), group(1, 1, True)]
+    units += [reference(2), backdrop(2, 1), group(2, 2, True)]
+    units += [backdrop(1, 2), group(3, 1, True), group(4, 2, True)]
+    units += [reference(3), group(5, 3, True), group(6, 0, True)]
+    return [*units, backdrop(3, 3), group(7, 3, True), reference(0), group(8, 0, True), group(9, 1, True)]
+
+
+SHARED = write_file(shared_script())
+
+
+def shown(units: list[Unit]) -> list[tuple[int, Unit | None]]:
+    """First time, and backdrop behind it, of each group of a decoder that is given these units."""
+    out: list[tuple[int, Unit | None]] = []
+    slots: dict[int, Unit | None] = {}
+    newest: Unit | None = None
+    for unit in units:
+        if isinstance(unit, ReferenceUnit):
+            slots[unit.ref_id] = newest
+        elif isinstance(unit, BackdropUnit):
+            slots[unit.ref_id] = newest = unit
+        elif isinstance(unit, MotionUnit) and unit.ref_id in slots:
+            out.append((unit.first_pts, slots[unit.ref_id]))
+    return out
+
+
+@pytest.mark.parametrize("data", [SHARED, bare(SHARED)], ids=["index", "scan"])
+def test_seeking_anywhere_shows_the_backdrops_of_the_whole_file(data: bytes) -> None:
+    whole = shown(shared_script())
+    assert len({id(behind) for _, behind in whole}) == 4
+    with FcvReader(io.BytesIO(data)) as reader:
+        for number in range(len(whole)):
+            reader.seek(1000 + GROUP * number)
+            ats = list(reader.units())
+            assert shown([at.unit for at in ats if not isinstance(at.unit, DamagedUnit)]) == whole[number:]
+            ahead = [at.offset for at in ats]
+            assert ahead == sorted(ahead)
+
+
+def test_the_index_names_the_backdrop_that_is_seen_however_old() -> None:
+    where = offsets(SHARED)
+    index = FcvReader(io.BytesIO(SHARED)).index
+    assert index is not None
+    numbers = [0, 0, 1, 2, 1, 2, 0, 3, 3, 2]
+    assert [e.backdrop_offset for e in index.entries] == [where[f"backdrop{n}"] for n in numbers]
+    assert index.entries[5].backdrop_offset < index.entries[5].reference_offset
+
+
+def test_units_that_are_needed_later_alone_are_marked_and_may_be_damaged() -> None:
+    where = offsets(SHARED)
+    broken = bytearray(SHARED)
+    broken[where["backdrop1"] + 9] ^= 1
+    for data, kept in ((SHARED, True), (bytes(broken), False)):
+        with FcvReader(io.BytesIO(data)) as reader:
+            reader.seek(1000 + GROUP * 3)
+            ahead = [at for at in reader.units(resilient=True) if at.offset < where["motion3"]]
+            spare = {at.offset for at in ahead if at.is_spare}
+            assert spare == {where[n] for n in ("reference0", "backdrop0", "reference2")} | (
+                {where["backdrop1"]} if kept else set()
+            )
+            assert {at.offset for at in ahead} - spare == {where["reference1"], where["backdrop2"]}
+
+
+@pytest.mark.parametrize("target", ["backdrop0", "backdrop1", "backdrop2", "backdrop3", "header", "still"])
+def test_an_index_that_names_another_backdrop_shows_one_of_the_file_or_is_not_used(target: str) -> None:
+    body = bare(SHARED)
+    where = offsets(SHARED)
+    where |= {"header": where["header0"] + 1, "still": where["motion8"] - 9}
+    entry = IndexEntry(32, where["motion8"], where["reference4"], where[target])
+    data = body + pack_unit(IndexUnit(40, 40, (entry,))) + pack_trailer(len(body))
+    with FcvReader(io.BytesIO(data)) as reader:
+        reader.seek(1032)
+        behind = shown([at.unit for at in reader.units() if not isinstance(at.unit, DamagedUnit)])
+    wanted = where[target] if target.startswith("backdrop") else where["backdrop3"]
+    with FcvReader(io.BytesIO(SHARED)) as reader:
+        assert behind[0] == (32, next(at.unit for at in reader.units() if at.offset == wanted))
+
+
 def test_seeking_in_a_cut_file_gives_what_is_there() -> None:
     cut = FILE[: offsets(FILE)["motion3"] + 3]
     with FcvReader(io.BytesIO(cut)) as reader:
         reader.seek(99999)
         units = reader.units()
-        assert [next(units).unit, next(units).unit] == [reference(1), group(2, 1, True)]
+        assert [next(units).unit for _ in range(3)] == [backdrop(0), reference(1), group(2, 1, True)]
         with pytest.raises(TruncatedError, match=f"motion unit at byte {len(cut) - 3}"):
             next(units)
 
