@@ -142,8 +142,9 @@ class Encoder:
         self._references.quality = quality
 
     def request_keyframe(self) -> None:
-        """Send a new reference picture with the next group that shows a face."""
+        """Send a new reference picture with the next group that shows a face, and a backdrop beside it."""
         self._keyframe_asked = True
+        self._references.backdrops.forget()
 
     def acknowledge(self, ref_id: int) -> bool:
         """Say, in a call, that the receiver holds a reference picture: groups are made from it from now on.
@@ -155,6 +156,10 @@ class Encoder:
             return False
         self.motion.start()
         return True
+
+    def acknowledge_backdrop(self, ref_id: int) -> None:
+        """Say, in a call, that the receiver holds the backdrop that was sent with a ref_id."""
+        self._references.backdrops.acknowledge(ref_id)
 
     def flush(self) -> list[Packet]:
         """Code what is left and return the last packets.
@@ -233,7 +238,7 @@ class Encoder:
         return packets
 
     def _send_reference(self, candidate: Candidate, at_once: bool) -> list[Packet]:
-        """Code a reference picture, and the backdrop beside it."""
+        """Code a reference picture, and the backdrop beside it if it needs one."""
         assert self.header is not None  # noqa: S101  set with the first
         before = self._references.active
         with self._timed("still"):

@@ -28,15 +28,13 @@ from facecodec.generator.model import WarpGenerator
 from facecodec.generator.workers import Workers
 from facecodec.motion.face import FaceMotion
 from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
-from facecodec.refpic.backdrop import covers, make_backdrop
+from facecodec.refpic.backdrop import BackdropKeeper, code_backdrop, covers
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still, encode_still
 from facecodec.refpic.lifetime import expected_service, quality_for
 from facecodec.refpic.pacing import Pacer
 from facecodec.track.crop import crop_picture
 from facecodec.types import F32Array
-
-BACKDROP_QUALITY_DROP = 30
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +70,7 @@ class ReferenceEncoder:
         active: the reference picture in use, once there is one.
         pending: one that was sent, and may not have arrived yet.
         quality: of reference pictures that serve for a short time, 0 to 100.
+        backdrops: the newest backdrop.
         is_ending: no frames come behind those of the window.
     """
 
@@ -101,7 +100,8 @@ class ReferenceEncoder:
         viewer = CoarseViewer(self._generator, scene_grid)
         self._planner = ReferencePlanner(viewer, config.rate.price, pool)
         self._pacer = Pacer(config.picture_bps)
-        self._unplanned, self._last_bytes = 0, 0
+        self._unplanned, self._still_bytes, self._backdrop_bytes = 0, 0, 0
+        self.backdrops = BackdropKeeper(shares=not config.intra_period, acknowledged=acknowledged)
 
     def until_intra(self) -> int | None:
         """Frames before the intra period asks for another reference picture; None where there is none."""
@@ -166,18 +166,20 @@ class ReferenceEncoder:
             return None
         crop, self._planner.quality = self.active.reference.crop, self._quality_at(items[0].frame.pts)
         held = [self.active.reference, *self._beside(self.active.reference)]
+        shares = self.backdrops.serves(items[0].frame.pixels, crop)
+        last_bytes = self._still_bytes + (0 if shares else self._backdrop_bytes)
         if self._is_call:
             self._unplanned = STRIDE
             tried = take_samples(items, points, crop)
             past = [self._planner.remember(sample) for sample in tried]
-            return self._planner.candidate(held, past[-1], tried, self._last_bytes, TAIL) if past else None
+            return self._planner.candidate(held, past[-1], tried, last_bytes, TAIL) if past else None
         reach = self._window.first_cut(min(len(self._window), self._reach))
         self._unplanned = reach - len(items)
         ahead, valid = self._window.smoothed(reach)
         samples = take_samples(self._window.frames(reach), ahead, crop) if valid.any() else []
         tail = 0 if self.is_ending else TAIL
         tried = medoids(samples, held, CANDIDATES) if samples else []
-        return self._planner.candidate(held, samples, tried, self._last_bytes, tail)
+        return self._planner.candidate(held, samples, tried, last_bytes, tail)
 
     def take_best(self, items: list[Tracked], points: F32Array) -> bool:
         """Use the picture of the buffer that serves a group best; whether that is another one than before.
@@ -214,7 +216,7 @@ class ReferenceEncoder:
                 self._buffer.all(),
                 self._window.frames(reach),
                 self._window.smoothed(reach)[0],
-                self._last_bytes,
+                self._still_bytes + self._backdrop_bytes,
             )
         else:
             other = self._chooser.from_buffer(self.active.reference, items, points)
@@ -234,7 +236,7 @@ class ReferenceEncoder:
     def code(
         self, candidate: Candidate, header: StreamHeader, at_once: bool
     ) -> tuple[ReferenceUnit, BackdropUnit | None]:
-        """Code a reference picture, and the backdrop beside it if one is seen.
+        """Code a reference picture, and the backdrop beside it if one is seen that was not sent before.
 
         Args:
             candidate: the picture.
@@ -257,9 +259,10 @@ class ReferenceEncoder:
         self._buffer.put(reference)
         self._chooser.keep(reference, candidate.patch)
         backdrop = self._code_backdrop(candidate, header, slot)
-        self._last_bytes = len(pack_unit(unit)) + (len(pack_unit(backdrop)) if backdrop else 0)
         self._sent += 1
-        self._pacer.send(candidate.frame.time_s, self._last_bytes)
+        self._still_bytes, size = len(pack_unit(unit)), len(pack_unit(backdrop)) if backdrop else 0
+        self._backdrop_bytes = size or self._backdrop_bytes
+        self._pacer.send(candidate.frame.time_s, self._still_bytes + size)
         if self._acknowledged or (self._is_call and not at_once):
             self.pending = reference
         elif at_once:
@@ -275,14 +278,15 @@ class ReferenceEncoder:
         return quality_for(self.quality, expected_service(seen_s, self._length_s - seen_s, self._sent))
 
     def _code_backdrop(self, candidate: Candidate, header: StreamHeader, slot: int) -> BackdropUnit | None:
-        """The backdrop of a reference picture; None where it is not seen."""
+        """The backdrop of a reference picture; None where it is not seen, or shares the newest."""
         crop, pixels = candidate.crop, candidate.frame.pixels
         if header.view != View.FRAME or covers(crop, pixels.shape[1], pixels.shape[0]):
             return None
-        backdrop = make_backdrop(pixels, crop)
-        quality = max(0, self.quality - BACKDROP_QUALITY_DROP)
-        data = encode_still(backdrop, quality, speed="realtime")
-        return BackdropUnit(slot, StillCodec.AV1, backdrop.shape[1], backdrop.shape[0], data)
+        if not self._window.frames(1)[0].is_cut and self.backdrops.serves(pixels, crop):
+            return None
+        coded = code_backdrop(pixels, crop, self._quality_at(candidate.frame.pts))
+        self.backdrops.put(coded, slot)
+        return BackdropUnit(slot, StillCodec.AV1, coded.picture.shape[1], coded.picture.shape[0], coded.still)
 
     def _beside(self, active: Reference) -> list[Reference]:
         """The other pictures at hand that show the square of the one in use."""

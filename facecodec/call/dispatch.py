@@ -73,12 +73,19 @@ class Dispatch:
             out.append(datagram)
         return out
 
-    def queue_message(self, data: bytes, ref_id: int | None) -> None:
-        """Queue a unit of the reliable channel; ``ref_id`` if it is a reference picture."""
+    def queue_message(self, data: bytes, ref_id: int | None = None, backdrop_of: int | None = None) -> None:
+        """Queue a unit of the reliable channel.
+
+        Args:
+            data: the unit.
+            ref_id: its slot if it is a reference picture.
+            backdrop_of: its slot if it is a backdrop.
+        """
         rate = max(self._steering.rate.burst_kbps, self._steering.rate.target_kbps)
         size = self.pacer.fragment_size(rate, self._steering.setting.bundle_s)
         fragments = self._packetiser.message_of(data, size)
-        self.messages.add(self._packetiser.message - 1, SentMessage(fragments, ref_id, len(fragments)))
+        message = SentMessage(fragments, ref_id, len(fragments), backdrop_of)
+        self.messages.add(self._packetiser.message - 1, message)
         self.pacer.push(fragments)
         self._steering.saw_picture(sum(self._overhead.on_wire(len(f.data)) for f in fragments))
 

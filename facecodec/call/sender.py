@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
-from facecodec.bitstream import MotionUnit, ReferenceUnit, opus_duration, parse_unit
+from facecodec.bitstream import BackdropUnit, MotionUnit, ReferenceUnit, Unit, opus_duration, parse_unit
 from facecodec.call.config import CallConfig
 from facecodec.call.dispatch import Dispatch
 from facecodec.call.outgoing import SOUND_BYTES_MAX, Steering
@@ -134,6 +134,8 @@ class CallSender:
             self._dispatch.bundles.take(told.report, now_s)
         for number, message in self._dispatch.messages.acknowledge(told.messages) if told.messages else ():
             self._dispatch.pacer.drop(number & 255)
+            if message.backdrop_of is not None:
+                self.encoder.acknowledge_backdrop(message.backdrop_of)
             if message.ref_id is not None and self.encoder.acknowledge(message.ref_id):
                 self._picture = self._pictures[message.ref_id] = number
                 self._steering.has_picture = True
@@ -228,7 +230,7 @@ class CallSender:
         for i, packet in enumerate(packets):
             unit = parse_unit(packet.data)
             if not isinstance(unit, MotionUnit):
-                self._send_message(packet, unit.ref_id if isinstance(unit, ReferenceUnit) else None)
+                self._send_message(packet, unit)
                 continue
             back = None if unit.reset or base is None else self._dispatch.next_bundle - base
             self._picture = self._pictures.get(unit.ref_id)
@@ -243,17 +245,19 @@ class CallSender:
             base, frames = self._dispatch.next_bundle - 1, frames + unit.n_frames
         return frames
 
-    def _send_message(self, packet: Packet, ref_id: int | None) -> None:
+    def _send_message(self, packet: Packet, unit: Unit) -> None:
         """Queue a picture or parameters; what is too long for a call is left out."""
         if len(packet.data) > MESSAGE_MAX:
             return
         if packet.kind is PacketKind.HEADER:
             self._header = packet.data
+        ref_id = unit.ref_id if isinstance(unit, ReferenceUnit) else None
         if ref_id is not None:
             self._references += 1
             self._dispatch.messages.drop_pictures()
             if self._keyframe_asked and self._references > 1:
                 self._dispatch.pacer.clear()
-                self._dispatch.queue_message(self._header, None)
+                self._dispatch.queue_message(self._header)
             self._keyframe_asked = False
-        self._dispatch.queue_message(packet.data, ref_id)
+        backdrop_of = unit.ref_id if isinstance(unit, BackdropUnit) else None
+        self._dispatch.queue_message(packet.data, ref_id, backdrop_of)

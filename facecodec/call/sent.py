@@ -149,6 +149,7 @@ class SentMessage:
     Attributes:
         fragments: its datagrams.
         ref_id: slot of the reference picture in it; None for others.
+        backdrop_of: slot of the reference picture that the backdrop in it was sent for; None for others.
         left: fragments that have not left the pacer yet.
         last_s: when the last fragment left.
         probes: times that nothing was heard of it.
@@ -158,6 +159,7 @@ class SentMessage:
     fragments: list[Datagram]
     ref_id: int | None
     left: int
+    backdrop_of: int | None = None
     last_s: float = 0.0
     probes: int = 0
     again_s: dict[int, float] = field(default_factory=dict)

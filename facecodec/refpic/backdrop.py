@@ -1,4 +1,4 @@
-"""The backdrop: a still of the whole picture, sent beside a reference picture.
+"""The backdrop: a still of the whole picture, shared by reference pictures as long as it looks right.
 
 The crop is pasted over it, so what lies well inside the crop is never seen; the encoder fills it smoothly
 from its border, which costs next to nothing.
@@ -6,15 +6,106 @@ from its border, which costs next to nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
+from facecodec.refpic.intra import decode_still, encode_still
 from facecodec.types import CropTransform, U8Array
 
 MAX_SIDE = 640
 _INSET = 0.16
 """Share of the crop's side that is kept on each edge: the feather, and room to solve a seam in."""
 _FILL_SIDE = 96
+_SEEN = 0.08
+"""Share of the crop's side, on each edge, where the backdrop is seen: the feather and a little more."""
+_ERROR_RATIO = 2.0
+_ERROR_MORE = 25.0
+"""Mean squared errors of what is seen (RGB of 0 to 255): above ``_ERROR_RATIO`` times what a backdrop had
+against its own source, plus this (5 levels), it looks wrong."""
+_QUALITY_DROP = 30
+"""The quality of a backdrop is so far below that of reference pictures."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedBackdrop:
+    """A backdrop as the decoder has it.
+
+    Attributes:
+        still: its bytes.
+        picture: the decoded still, [h, w, 3] uint8.
+        crop: the square that is filled in it.
+        error: mean squared error of what is seen of it, against its source.
+    """
+
+    still: bytes
+    picture: U8Array
+    crop: CropTransform
+    error: float
+
+    def serves(self, picture: U8Array, crop: CropTransform) -> bool:
+        """Whether it can stand around a square of a picture: it looks alike, and no fill is seen.
+
+        Args:
+            picture: [H, W, 3] uint8, of the size of the source.
+            crop: the square that will be pasted over it.
+        """
+        height, width = picture.shape[:2]
+        filled, hidden = _part(self.crop, width, height, _INSET), _part(crop, width, height, _SEEN)
+        if not (hidden[0] <= filled[0] and hidden[1] <= filled[1]):
+            return False
+        if not (hidden[2] >= filled[2] and hidden[3] >= filled[3]):
+            return False
+        return _seen_error(picture, self.picture, crop) <= _ERROR_RATIO * self.error + _ERROR_MORE
+
+
+def code_backdrop(picture: U8Array, crop: CropTransform, quality: int) -> CodedBackdrop:
+    """Code the backdrop of a picture.
+
+    Args:
+        picture: [H, W, 3] uint8.
+        crop: the square that will be pasted over it.
+        quality: of reference pictures, 0 to 100.
+    """
+    still = encode_still(make_backdrop(picture, crop), max(0, quality - _QUALITY_DROP), speed="realtime")
+    width, height = backdrop_size(picture.shape[1], picture.shape[0])
+    coded = decode_still(still, width=width, height=height)
+    return CodedBackdrop(still, coded, crop, _seen_error(picture, coded, crop))
+
+
+class BackdropKeeper:
+    """The newest backdrop of a stream, which reference pictures share.
+
+    Args:
+        shares: False where every picture has its own: decoding can start, or recover from loss, at each.
+        acknowledged: a backdrop is shared from :meth:`acknowledge` on, not at once: before, it may be lost,
+            or come behind the picture that would share it.
+    """
+
+    def __init__(self, *, shares: bool, acknowledged: bool) -> None:
+        self._shares, self._acknowledged = shares, acknowledged
+        self._newest: CodedBackdrop | None = None
+        self._awaited: int | None = None
+
+    def serves(self, picture: U8Array, crop: CropTransform) -> bool:
+        """Whether a reference picture needs no backdrop of its own; as :meth:`CodedBackdrop.serves`."""
+        if self._newest is None or self._awaited is not None or not self._shares:
+            return False
+        return self._newest.serves(picture, crop)
+
+    def put(self, backdrop: CodedBackdrop, slot: int) -> None:
+        """Note that a backdrop is sent, beside the reference picture of a slot."""
+        self._newest, self._awaited = backdrop, slot if self._acknowledged else None
+
+    def acknowledge(self, slot: int) -> None:
+        """The decoder holds the backdrop that was sent for a slot."""
+        if self._awaited == slot:
+            self._awaited = None
+
+    def forget(self) -> None:
+        """The decoder may have lost what it held."""
+        self._newest = self._awaited = None
 
 
 def backdrop_size(width: int, height: int) -> tuple[int, int]:
@@ -41,19 +132,42 @@ def make_backdrop(picture: U8Array, crop: CropTransform) -> U8Array:
     height, width = picture.shape[:2]
     size = backdrop_size(width, height)
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    sx, sy = size[0] / width, size[1] / height
-    inset = crop.side * _INSET
-    x0, x1 = (round((crop.x + inset) * sx), round((crop.x + crop.side - inset) * sx))
-    y0, y1 = (round((crop.y + inset) * sy), round((crop.y + crop.side - inset) * sy))
-    x0 = 0 if crop.x <= 0 else max(x0, 0)
-    y0 = 0 if crop.y <= 0 else max(y0, 0)
-    x1 = size[0] if crop.x + crop.side >= width else min(x1, size[0])
-    y1 = size[1] if crop.y + crop.side >= height else min(y1, size[1])
+    x0, y0, x1, y1 = _part(crop, width, height, _INSET)
     if x1 - x0 < 4 or y1 - y0 < 4:
         return np.asarray(small, np.uint8)
     hole = np.zeros(small.shape[:2], np.uint8)
     hole[y0:y1, x0:x1] = 255
     return np.asarray(np.where(hole[..., None] > 0, _filled(small, hole), small), np.uint8)
+
+
+def _part(crop: CropTransform, width: int, height: int, inset: float) -> tuple[int, int, int, int]:
+    """The part of a crop that lies so many sides inside its edges, in pixels of the backdrop.
+
+    Edges on the picture's border or beyond have no inset.
+
+    Returns:
+        x0, y0, x1, y1.
+    """
+    size, room = backdrop_size(width, height), crop.side * inset
+    sx, sy = size[0] / width, size[1] / height
+    x0, x1 = (round((crop.x + room) * sx), round((crop.x + crop.side - room) * sx))
+    y0, y1 = (round((crop.y + room) * sy), round((crop.y + crop.side - room) * sy))
+    x0 = 0 if crop.x <= 0 else max(x0, 0)
+    y0 = 0 if crop.y <= 0 else max(y0, 0)
+    x1 = size[0] if crop.x + crop.side >= width else min(x1, size[0])
+    y1 = size[1] if crop.y + crop.side >= height else min(y1, size[1])
+    return x0, y0, x1, y1
+
+
+def _seen_error(picture: U8Array, coded: U8Array, crop: CropTransform) -> float:
+    """Mean squared error of a backdrop against a picture, around the crop."""
+    height, width = picture.shape[:2]
+    small = cv2.resize(picture, backdrop_size(width, height), interpolation=cv2.INTER_AREA)
+    error = np.square(small.astype(np.float32) - coded).mean(axis=2)
+    seen = np.ones(error.shape, bool)
+    x0, y0, x1, y1 = _part(crop, width, height, 0.0)
+    seen[y0 : max(y1, y0), x0 : max(x1, x0)] = False
+    return float(error[seen].mean()) if seen.any() else 0.0
 
 
 def _filled(small: U8Array, hole: U8Array) -> U8Array:

@@ -12,10 +12,12 @@ from facecodec.config import EncoderConfig
 from facecodec.decoder import Decoder, MotionDecoder
 from facecodec.encoder import Encoder
 from facecodec.errors import ConfigError, NoFaceError, ShapeError
+from facecodec.refpic.backdrop import BackdropKeeper
 from facecodec.types import Frame, Packet, PacketKind
 from tests.codec.clips import BASE, encode, retimed, timed
 
 QUICK = EncoderConfig(scene_points="off")
+LIVE = EncoderConfig(scene_points="off", palette="off", lookahead=0, preset="realtime", picture_bps=10**7)
 IRREGULAR = [0, 40, 80, 81, 200, 240, 280, 333, 360, 400, 2000, 2040, 2080, 2121, 2160, 2161, 2200, 2240]
 
 
@@ -181,6 +183,103 @@ def test_random_access_every_ten_seconds(faces):
     frames = retimed(faces[:33], [700 * i for i in range(33)])
     at = [p.pts for p in encode(frames) if p.is_random_access]
     assert at == [0, 11_200, 22_400]
+
+
+class Sending:
+    """An encoder without look-ahead that is told when to send a reference picture."""
+
+    def __init__(self, faces: list[Frame], config: EncoderConfig = LIVE, **options: bool) -> None:
+        self.encoder = Encoder(config, **options)
+        self._faces, self._count = faces, 0
+
+    def send(self, pixels: np.ndarray | None = None) -> list[PacketKind]:
+        """Code the next frame as a reference picture; the kinds of what is sent, without motion."""
+        if self._count:
+            self.encoder._keyframe_asked = True  # not by request_keyframe: that means that all may be lost
+        return self.next(pixels)
+
+    def next(self, pixels: np.ndarray | None = None) -> list[PacketKind]:
+        frame = self._faces[self._count]
+        pixels = frame.pixels if pixels is None else pixels
+        self._count += 1
+        packets = self.encoder.encode(Frame(pixels, frame.pts, BASE))
+        return [p.kind for p in packets if p.kind not in (PacketKind.MOTION, PacketKind.HEADER)]
+
+
+ALONE, BOTH = [PacketKind.REFERENCE], [PacketKind.REFERENCE, PacketKind.BACKDROP]
+
+
+def lit(frame: Frame) -> np.ndarray:
+    """The picture with another wall at its left."""
+    out = frame.pixels.copy()
+    out[:, :200] = 255 - out[:, :200]
+    return out
+
+
+@pytest.fixture
+def sending(faces):
+    made = Sending(faces)
+    yield made
+    made.encoder.close()
+
+
+def test_a_backdrop_is_sent_again_where_what_is_seen_has_changed(sending, faces):
+    assert sending.send() == BOTH
+    assert sending.send() == ALONE
+    assert sending.send(lit(faces[2])) == BOTH
+    assert sending.send(lit(faces[3])) == ALONE
+    assert sending.send(faces[4].pixels) == BOTH
+
+
+def test_a_key_frame_that_is_asked_for_has_its_backdrop(sending):
+    sending.send()
+    sending.next()
+    sending.encoder.request_keyframe()
+    assert sending.next() == BOTH
+    assert sending.send() == ALONE
+
+
+def test_a_cut_has_its_backdrop_even_where_the_newest_would_do(faces, someone_else, monkeypatch):
+    monkeypatch.setattr(BackdropKeeper, "serves", lambda self, picture, crop: True)
+    packets = encode(timed([f.pixels for f in faces[:10]] + [someone_else] * 10))
+    assert [p.kind for p in packets if p.kind in BOTH] == ALONE + BOTH
+
+
+def test_with_an_intra_period_every_picture_has_its_backdrop(faces):
+    packets = encode(faces[:20], EncoderConfig(scene_points="off", intra_period=8, lookahead=0))
+    assert [p.kind for p in packets if p.kind in BOTH] == BOTH * 3
+
+
+def test_the_planner_counts_a_backdrop_only_where_one_would_be_sent(sending, faces, monkeypatch):
+    asked: list[int] = []
+    sending.send()
+    references = sending.encoder._references
+    monkeypatch.setattr(references._planner, "candidate", lambda *given: asked.append(given[3]))
+    for pixels in [f.pixels for f in faces[1:10]] + [lit(f) for f in faces[10:20]]:
+        sending.next(pixels)
+    stills, backdrop = references._still_bytes, references._backdrop_bytes
+    assert min(stills, backdrop) > 500
+    assert set(asked) == {stills, stills + backdrop}
+    assert asked == sorted(asked)
+
+
+def test_in_a_call_only_an_acknowledged_backdrop_is_shared(faces):
+    sending = Sending(faces, acknowledged=True)
+    encoder = sending.encoder
+    assert sending.send() == BOTH
+    encoder.acknowledge(0)
+    assert sending.send() == BOTH
+    encoder.acknowledge_backdrop(0)  # of the one before: the newest may still be lost
+    encoder.acknowledge(1)
+    assert sending.send() == BOTH
+    encoder.acknowledge_backdrop(2)
+    assert sending.send() == ALONE  # takes the place of the third, which was not acknowledged itself
+    encoder.acknowledge(3)
+    assert sending.send(lit(faces[4])) == BOTH
+    assert sending.send(lit(faces[5])) == BOTH
+    encoder.acknowledge_backdrop(5)
+    assert sending.send(lit(faces[6])) == ALONE
+    encoder.close()
 
 
 def test_the_crop_view_sends_no_backdrop(faces):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from facecodec.errors import MissingReferenceError
 from facecodec.motion.face import load_face_model
 from facecodec.refpic.appearance import PATCH_SIDE, STALE, face_patch, patch_distance
-from facecodec.refpic.backdrop import MAX_SIDE, backdrop_size, make_backdrop
+from facecodec.refpic.backdrop import (
+    MAX_SIDE,
+    BackdropKeeper,
+    CodedBackdrop,
+    backdrop_size,
+    code_backdrop,
+    make_backdrop,
+)
 from facecodec.refpic.buffer import SLOTS, Reference, ReferenceBuffer
 from facecodec.refpic.policy import MAX_TURN, ViewPoint, best_frame, inside, resized, serves
 from facecodec.types import CropTransform
@@ -76,6 +84,86 @@ def test_a_backdrop_keeps_what_is_seen_and_smooths_what_is_not():
 def test_a_crop_may_reach_over_the_border(crop):
     picture = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     assert make_backdrop(picture, crop).shape == picture.shape
+
+
+@pytest.fixture(scope="module")
+def wall() -> np.ndarray:
+    """A picture with soft structure, 400x600."""
+    rng = np.random.default_rng(3)
+    coarse = rng.integers(60, 200, (10, 15, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (600, 400), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture(scope="module")
+def behind(wall) -> CodedBackdrop:
+    return code_backdrop(wall, CROP, 60)
+
+
+def noisy(picture: np.ndarray, sigma: float) -> np.ndarray:
+    noise = np.random.default_rng(5).normal(0, sigma, picture.shape)
+    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+def test_a_backdrop_serves_while_what_is_seen_stays(wall, behind):
+    assert behind.serves(wall, CROP)
+    assert behind.serves(noisy(wall, 3), CROP)
+    other_face = wall.copy()
+    other_face[60:290, 110:340] = 255 - other_face[60:290, 110:340]
+    assert behind.serves(other_face, CROP)
+    assert not behind.serves(noisy(wall, 12), CROP)
+    assert not behind.serves(np.roll(wall, 20, axis=1), CROP)
+    assert not behind.serves(np.clip(wall.astype(int) + 15, 0, 255).astype(np.uint8), CROP)
+
+
+def test_a_rougher_backdrop_may_differ_more(wall):
+    fine, rough = code_backdrop(wall, CROP, 100), code_backdrop(wall, CROP, 30)
+    assert len(rough.still) < len(fine.still)
+    assert rough.error > fine.error
+    least = 2 * fine.error + 25
+    for picture in (noisy(wall, sigma) for sigma in np.arange(3, 9, 0.5)):
+        now = float(np.square(picture.astype(float) - fine.picture)[:, 356:].mean())
+        if abs(now - least) > 4:
+            assert fine.serves(picture, CROP) is (now < least)
+
+
+@pytest.mark.parametrize(
+    ("crop", "good"),
+    [
+        (CropTransform(110, 60, 256, 256), True),
+        (CropTransform(100, 50, 256, 512), True),
+        (CropTransform(60, 20, 340, 256), True),
+        (CropTransform(140, 50, 256, 256), False),
+        (CropTransform(100, 90, 256, 256), False),
+        (CropTransform(160, 110, 136, 136), False),
+    ],
+    ids=["a little aside", "another size", "larger", "far aside", "lower", "smaller"],
+)
+def test_a_backdrop_serves_another_crop_where_the_fill_stays_hidden(wall, behind, crop, good):
+    assert behind.serves(wall, crop) is good
+
+
+def test_the_newest_backdrop_is_shared_once_the_decoder_has_it(wall, behind):
+    at_once, call = (BackdropKeeper(shares=True, acknowledged=a) for a in (False, True))
+    assert not at_once.serves(wall, CROP)
+    for keeper, slot in ((at_once, 2), (call, 2)):
+        keeper.put(behind, slot)
+    assert at_once.serves(wall, CROP)
+    assert not call.serves(wall, CROP)
+    call.acknowledge(1)
+    assert not call.serves(wall, CROP)
+    call.acknowledge(2)
+    assert call.serves(wall, CROP)
+    call.put(behind, 3)
+    call.acknowledge(2)
+    assert not call.serves(wall, CROP)
+    call.acknowledge(3)
+    assert call.serves(wall, CROP)
+    call.forget()
+    call.acknowledge(3)
+    assert not call.serves(wall, CROP)
+    alone = BackdropKeeper(shares=False, acknowledged=False)
+    alone.put(behind, 0)
+    assert not alone.serves(wall, CROP)
 
 
 def test_a_head_that_turns_too_far_asks_for_another_picture():
