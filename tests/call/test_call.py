@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from facecodec.bitstream import UnitKind
+import facecodec.encoder
+from facecodec.bitstream import UnitKind, pack_unit, parse_unit
 from facecodec.call.config import CallConfig
+from facecodec.call.dispatch import Dispatch
 from facecodec.call.receiver import CallReceiver
 from facecodec.call.sender import CallSender
 from facecodec.config import EncoderConfig, SpeedConfig
+from facecodec.encoder import Encoder
 from facecodec.errors import BitstreamError, ConfigError, TransportError
-from facecodec.transport import Channel
+from facecodec.refpic.intra import encode_still
+from facecodec.transport import Channel, Packetiser
 from facecodec.types import Frame
+from tests.call.conftest import KnownTracker
 from tests.call.network import Conditions, Path
 from tests.call.simulate import FAKE_OPUS, run_call
 
@@ -150,6 +156,66 @@ def test_a_lost_reference_picture_is_asked_for_and_replaced(clip):
     assert call.receiver.stats().plis > 0
     assert call.sender.stats().references == 2
     assert set(call.states(5, 6.9)) == {"live"}
+
+
+def on_walls(frames: list[Frame], tracked: KnownTracker, greys: list[int], seconds: float) -> list[Frame]:
+    """The frames with a strip at their left that has another grey every few seconds."""
+    out = []
+    for frame in frames:
+        pixels = frame.pixels.copy()
+        pixels[:, :150] = greys[int(frame.time_s / seconds)]
+        tracked.found[id(pixels)] = tracked.found[id(frame.pixels)]
+        out.append(replace(frame, pixels=pixels))
+    return out
+
+
+@pytest.mark.parametrize("name", ["clear", "all at once"])
+def test_reference_pictures_share_a_backdrop_that_has_arrived(name, clip, drawn, tracked, monkeypatch):
+    """A picture every second, another wall every three: each wall is shown before the next comes."""
+    tracker = KnownTracker(dict(tracked.found))
+    monkeypatch.setattr(facecodec.encoder, "make_tracker", lambda *args, **options: tracker)
+    frames, seen = on_walls(clip(8.9), tracker, [60, 140, 220], 3.0), {}
+
+    def send_picture(now, call):
+        if now > 1.0 and abs(now % 1.0 - 0.2) < 0.001:
+            call.sender.encoder._keyframe_asked = True  # not by request_keyframe: that sends a backdrop too
+
+    def queue(self, data, ref_id=None, backdrop_of=None):
+        sent.append("backdrop" if backdrop_of is not None else "picture" if ref_id is not None else "header")
+        plainly(self, data, ref_id, backdrop_of)
+
+    sent: list[str] = []
+    plainly = Dispatch.queue_message
+    monkeypatch.setattr(Dispatch, "queue_message", queue)
+    encoder = replace(CallConfig().encoder, view="frame")
+    config = CallConfig(encoder=encoder, max_kbps=100.0, start_kbps=100.0, burst_kbps=300.0)
+    call = run_call(frames, NETWORKS[name], config=config, meddle=send_picture, show_s=0.9)
+    for at, frame in call.shown:
+        seen[min(int(at // 3), 2)] = float(frame.pixels[-20:, :20].mean())
+    assert seen == pytest.approx({0: 60, 1: 140, 2: 220}, abs=4)
+    assert call.receiver.stats().malformed == 0
+    assert sent.count("picture") >= 7
+    assert 3 <= sent.count("backdrop") <= (4 if name == "clear" else 6)
+
+
+def test_a_backdrop_that_arrives_late_is_not_shared(clip, tracked):
+    """Whichever order messages arrive in, a picture takes over the backdrop that was sent last."""
+    encoder = Encoder(replace(CallConfig().encoder, view="frame"), acknowledged=True)
+    header, reference, backdrop = (parse_unit(p.data) for p in encoder.encode(clip(0.1)[0]))
+    encoder.close()
+    units = [header, reference]
+    for slot, grey in enumerate((40, 90, 140)):
+        still = encode_still(np.full((360, 640, 3), grey, np.uint8), 20, speed="realtime")
+        units.append(replace(backdrop, ref_id=slot, still=still))
+    packetiser = Packetiser()
+    messages = [packetiser.message_of(pack_unit(unit)) for unit in [*units, replace(reference, ref_id=5)]]
+    for order in itertools.permutations([2, 3, 4]):
+        receiver = CallReceiver()
+        for number in (0, 1, *order, 5):
+            for datagram in messages[number]:
+                receiver.receive(Channel.RELIABLE, datagram.data, 0.0)
+        behind = {slot: float(b.mean()) for slot, b in receiver._decoder._backdrops.items()}
+        assert behind == pytest.approx({0: 40, 1: 90, 2: 140, 5: 140}, abs=4)
 
 
 def test_a_fresh_picture_can_be_asked_for(clip):
