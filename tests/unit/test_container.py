@@ -263,6 +263,28 @@ def test_an_index_that_names_another_backdrop_shows_one_of_the_file_or_is_not_us
         assert behind[0] == (32, next(at.unit for at in reader.units() if at.offset == wanted))
 
 
+def test_a_backdrop_of_another_picture_has_to_stand_in_front_of_the_picture() -> None:
+    where, body = offsets(SHARED), bare(SHARED)
+    entry = IndexEntry(16, where["motion4"], where["reference2"], where["backdrop2"])
+    data = body + pack_unit(IndexUnit(40, 40, (entry,))) + pack_trailer(len(body))
+    with FcvReader(io.BytesIO(data)) as reader:
+        assert reader.index is not None
+        reader.seek(1016)
+        assert shown([at.unit for at in reader.units()])[0] == (16, backdrop(2, 1))
+        assert reader.index is None
+
+
+def test_the_newest_backdrop_is_given_though_the_index_does_not_name_it() -> None:
+    where, body = offsets(SHARED), bare(SHARED)
+    entries = [(16, "motion4", "reference2", "backdrop1"), (32, "motion8", "reference4", "backdrop3")]
+    index = IndexUnit(40, 40, tuple(IndexEntry(pts, *(where[n] for n in names)) for pts, *names in entries))
+    with FcvReader(io.BytesIO(body + pack_unit(index) + pack_trailer(len(body)))) as reader:
+        reader.seek(1016)
+        behind = shown([at.unit for at in reader.units()])
+        assert reader.index is not None
+    assert behind[:2] == [(16, backdrop(2, 1)), (20, backdrop(1, 2))]
+
+
 def test_seeking_in_a_cut_file_gives_what_is_there() -> None:
     cut = FILE[: offsets(FILE)["motion3"] + 3]
     with FcvReader(io.BytesIO(cut)) as reader:
