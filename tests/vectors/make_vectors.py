@@ -44,7 +44,7 @@ from facecodec.bitstream import (
 from facecodec.bitstream.levels import ChannelLayout, LevelState, encode_levels
 from facecodec.bitstream.mesh import encode_mesh
 from facecodec.bitstream.palette import encode_shapes
-from facecodec.container import FcvWriter
+from facecodec.container import FcvReader, FcvWriter
 from facecodec.entropy import BitModels, RangeEncoder
 from facecodec.motion.predict import reconstruct
 from facecodec.types import I32Array, KeypointSet, Packet, PacketKind
@@ -139,6 +139,22 @@ def example_file() -> bytes:
         ]
         for kind, unit, access in packets:
             writer.write(Packet(kind, pack_unit(unit), 0, is_random_access=access))
+    return out.getvalue()
+
+
+def shared_file() -> bytes:
+    """A file whose second reference picture shares the first one's backdrop, and whose third replaces it."""
+    out = io.BytesIO()
+    with FcvWriter(out) as writer:
+        writer.write_header(FRAME_HEADER)
+        units: list[Unit] = []
+        for number, ref_id in enumerate((3, 4, 5, 4)):
+            units += [dataclasses.replace(REFERENCE, ref_id=ref_id)] if number < 3 else []
+            units += [dataclasses.replace(BACKDROP, ref_id=ref_id)] if number in (0, 2) else []
+            units += [dataclasses.replace(MOTION, ref_id=ref_id, first_pts=100 * number)]
+        for unit in units:
+            kind = PacketKind(unit.KIND.label)
+            writer.write(Packet(kind, pack_unit(unit), 0, is_random_access=kind is PacketKind.MOTION))
     return out.getvalue()
 
 
@@ -258,6 +274,13 @@ def all_vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
     vectors["mesh"] = (mesh := mesh_vector())[0], {"type": "mesh", **mesh[1]}
     file = example_file()
     vectors["file"] = file, {"type": "file", "units": [0, 1, 2, 7, 3, 4, 3, 6, 5]}
+    shared = shared_file()
+    with FcvReader(io.BytesIO(shared)) as reader:
+        entries = reader.index.entries if reader.index else ()
+    vectors["file_shared_backdrop"] = shared, {
+        "type": "file", "units": [0, 1, 2, 3, 1, 3, 1, 2, 3, 3, 5],
+        "entries": [list(entry) for entry in entries],
+    }  # fmt: skip
     for suffix, broken, error in (
         ("badmagic", b"FCW" + file[3:], "BadMagicError"),
         ("truncated", file[:60], "TruncatedError"),

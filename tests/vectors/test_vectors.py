@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facecodec.bitstream import BITSTREAM_VERSION, AudioUnit, StreamHeader, pack_unit, parse_unit
+from facecodec.bitstream import BITSTREAM_VERSION, AudioUnit, StreamHeader, UnitKind, pack_unit, parse_unit
 from facecodec.bitstream.levels import ChannelLayout, LevelState, decode_levels, encode_levels
 from facecodec.bitstream.mesh import decode_mesh, encode_mesh
 from facecodec.bitstream.palette import decode_shapes, encode_shapes
@@ -77,6 +77,23 @@ def test_broken_unit_raises_its_error(path: Path) -> None:
 def test_file_holds_its_units(path: Path) -> None:
     data, expected = load(path)
     assert read_file(data) == expected["units"]
+
+
+def test_a_shared_backdrop_stands_in_the_index_and_is_found_without() -> None:
+    data, expected = load(HERE / "v2" / "file_shared_backdrop.json")
+    places = expected["entries"]
+    assert places[0][3] == places[1][3] < places[1][2]
+    bare = data[: int.from_bytes(data[-12:-4], "big")]
+    for file in (data, bare):
+        with FcvReader(io.BytesIO(file)) as reader:
+            assert (None if reader.index is None else [list(e) for e in reader.index.entries]) == (
+                None if file is bare else places
+            )
+            for pts, *offsets in places:
+                reader.seek(reader.header.start_pts + pts)
+                units = list(reader.units())
+                assert {at.offset for at in units} >= set(offsets)
+                assert next(at.offset for at in units if at.kind == UnitKind.MOTION) == offsets[0]
 
 
 @pytest.mark.parametrize("path", of_type("file", broken=True), ids=name)
