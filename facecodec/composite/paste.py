@@ -89,6 +89,25 @@ def _ramp(start: int, side: int, limit: int, width: int) -> F64Array:
     return weight * weight * (3 - 2 * weight)
 
 
+def feather_ramps(
+    width: int, height: int, crop: CropTransform, feather: float = FEATHER_DEFAULT
+) -> tuple[F64Array, F64Array]:
+    """Weights of a crop in the visible part of its square, against the backdrop.
+
+    Args:
+        width: picture width in pixels.
+        height: picture height in pixels.
+        crop: where the crop lies.
+        feather: width of the feathered border in crop sides.
+
+    Returns:
+        One for each row and one for each column of :func:`place`, 0 to 1; a pixel has the product of its two.
+    """
+    visible, soft = place(crop, width, height), round(feather * crop.side)
+    down = _ramp(crop.y, crop.side, height, soft)[visible.inner_rows]
+    return down, _ramp(crop.x, crop.side, width, soft)[visible.inner_columns]
+
+
 class Paster:
     """Pastes crops into a backdrop with a feathered border.
 
@@ -119,9 +138,7 @@ class Paster:
         self._side = crop.side
         self._place = place(crop, width, height)
         self._backdrop = backdrop.copy()
-        soft = round(feather * crop.side)
-        down = _ramp(crop.y, crop.side, height, soft)[self._place.inner_rows]
-        across = _ramp(crop.x, crop.side, width, soft)[self._place.inner_columns]
+        down, across = feather_ramps(width, height, crop, feather)
         mask = np.rint(np.outer(down, across) * 256).astype(np.uint16)[..., None]
         behind = self._backdrop[self._place.rows, self._place.columns]
         base = behind * (256 - mask) + np.uint16(128)

@@ -119,11 +119,19 @@ def test_a_rougher_backdrop_may_differ_more(wall):
     fine, rough = code_backdrop(wall, CROP, 100), code_backdrop(wall, CROP, 30)
     assert len(rough.still) < len(fine.still)
     assert rough.error > fine.error
-    least = 2 * fine.error + 25
-    for picture in (noisy(wall, sigma) for sigma in np.arange(3, 9, 0.5)):
-        now = float(np.square(picture.astype(float) - fine.picture)[:, 356:].mean())
-        if abs(now - least) > 4:
-            assert fine.serves(picture, CROP) is (now < least)
+    for coded in (fine, rough):
+        good = [coded.serves(coded.picture + np.uint8(step), CROP) for step in range(25)]
+        assert good == [step**2 <= 2 * coded.error + 64 for step in range(25)]
+        assert False in good
+
+
+@pytest.mark.parametrize(("columns", "good"), [(slice(60, 540), True), (slice(15, 25), False)])
+def test_what_shines_through_the_feather_counts(wall, columns, good):
+    """The crop stands from column 10 to 590, and its feather is 41 wide."""
+    crop = CropTransform(10, -90, 580, 256)
+    changed = wall.copy()
+    changed[:, columns] = 255 - changed[:, columns]
+    assert code_backdrop(wall, crop, 60).serves(changed, crop) is good
 
 
 @pytest.mark.parametrize(
