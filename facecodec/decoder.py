@@ -113,13 +113,21 @@ class Decoder:
         """Return what is left: nothing, since every group is shown when it comes."""
         return []
 
-    def take(self, unit: Unit, *, show_from: int | None = None, show_to: int | None = None) -> list[Frame]:
+    def take(
+        self,
+        unit: Unit,
+        *,
+        show_from: int | None = None,
+        show_to: int | None = None,
+        number: int | None = None,
+    ) -> list[Frame]:
         """Take a parsed unit; as :meth:`decode`.
 
         Args:
             unit: any unit; those that carry no picture are passed over.
             show_from: frames before this time are decoded but not made.
             show_to: frames at or behind this time likewise.
+            number: the unit's place in the stream, which rises, where units may come in another order.
         """
         if isinstance(unit, StreamHeader):
             self._start(unit)
@@ -127,7 +135,8 @@ class Decoder:
             with self._timed("still"):
                 self._take_reference(unit)
         elif isinstance(unit, BackdropUnit):
-            self.take_backdrop(unit)
+            with self._timed("still"):
+                self._take_backdrop(unit, number)
         elif isinstance(unit, PaletteUnit):
             with self._timed("still"):
                 self._take_palette(unit)
@@ -141,27 +150,6 @@ class Decoder:
                 high = motion.pts[-1] + 1 if show_to is None else show_to
                 return self._show(motion, [i for i, pts in enumerate(motion.pts) if low <= pts < high])
         return []
-
-    def take_backdrop(self, unit: BackdropUnit, number: int | None = None) -> None:
-        """Take a backdrop: of its slot, and of reference pictures to come until there is a newer one.
-
-        Args:
-            unit: the backdrop.
-            number: its place in the stream, which rises, where units may come in another order.
-
-        Raises:
-            BitstreamError: the stream header has not come yet, or the still is damaged.
-        """
-        header = self._running().header
-        with self._timed("still"):
-            still = decode_still(unit.still, width=unit.width, height=unit.height)
-            if (unit.width, unit.height) != (header.width, header.height):
-                still = cv2.resize(still, (header.width, header.height), interpolation=cv2.INTER_CUBIC)
-        backdrop = self._backdrops[unit.ref_id] = np.asarray(still, np.uint8)
-        self._pasters.pop(unit.ref_id, None)
-        newest = -1 if self._newest_backdrop is None else self._newest_backdrop[0]
-        if number is None or number > newest:
-            self._newest_backdrop = newest + 1 if number is None else number, backdrop
 
     @property
     def motion(self) -> MotionDecoder:
@@ -225,6 +213,18 @@ class Decoder:
         self._pasters.pop(unit.ref_id, None)
         reference = motion.take_reference(unit)
         renderer.put(unit.ref_id, reference.picture, reference.mesh)
+
+    def _take_backdrop(self, unit: BackdropUnit, number: int | None) -> None:
+        """Take a backdrop: of its slot, and of reference pictures to come until there is a newer one."""
+        header = self._running().header
+        still = decode_still(unit.still, width=unit.width, height=unit.height)
+        if (unit.width, unit.height) != (header.width, header.height):
+            still = cv2.resize(still, (header.width, header.height), interpolation=cv2.INTER_CUBIC)
+        backdrop = self._backdrops[unit.ref_id] = np.asarray(still, np.uint8)
+        self._pasters.pop(unit.ref_id, None)
+        newest = -1 if self._newest_backdrop is None else self._newest_backdrop[0]
+        if number is None or number > newest:
+            self._newest_backdrop = newest + 1 if number is None else number, backdrop
 
     def _take_palette(self, unit: PaletteUnit) -> None:
         palette = self._running().take_palette(unit)

@@ -276,10 +276,7 @@ class CallReceiver:
         if isinstance(unit, ReferenceUnit):
             self._pictures.pop(unit.ref_id, None)
         try:
-            if isinstance(unit, BackdropUnit):
-                self._decoder.take_backdrop(unit, message.number)
-            else:
-                self._decoder.take(unit)
+            self._decoder.take(unit, number=message.number)
         except FacecodecError:
             self._malformed += 1
             self._reporter.damaged()

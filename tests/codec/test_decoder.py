@@ -192,11 +192,11 @@ def test_a_backdrop_that_comes_late_is_not_the_newest(packets):
     behind = Behind(packets)
     behind.send(0)
     behind.send(1)
-    behind.decoder.take_backdrop(plain_backdrop(1, 90), 7)
-    behind.decoder.take_backdrop(plain_backdrop(0, 40), 5)
+    behind.decoder.take(plain_backdrop(1, 90), number=7)
+    behind.decoder.take(plain_backdrop(0, 40), number=5)
     behind.send(2)
     assert behind.shown(0, 1, 2) == [40, 90, 90]
-    behind.decoder.take_backdrop(plain_backdrop(2, 200), 8)
+    behind.decoder.take(plain_backdrop(2, 200), number=8)
     behind.send(3)
     assert behind.shown(3) == [200]
 
