@@ -34,7 +34,10 @@ from facecodec.refpic.intra import decode_still, encode_still
 from facecodec.refpic.lifetime import expected_service, quality_for
 from facecodec.refpic.pacing import Pacer
 from facecodec.track.crop import crop_picture
-from facecodec.types import F32Array
+from facecodec.types import CropTransform, F32Array, U8Array
+
+_BACKDROP_STRIDE = 16
+"""One frame in so many is looked at to see whether a backdrop still looks right."""
 
 
 @dataclass(slots=True, eq=False)
@@ -166,7 +169,7 @@ class ReferenceEncoder:
             return None
         crop, self._planner.quality = self.active.reference.crop, self._quality_at(items[0].frame.pts)
         held = [self.active.reference, *self._beside(self.active.reference)]
-        shares = self.backdrops.serves(items[0].frame.pixels, crop)
+        shares = self._shares_backdrop(items[0].frame.pixels, crop)
         last_bytes = self._still_bytes + (0 if shares else self._backdrop_bytes)
         if self._is_call:
             self._unplanned = STRIDE
@@ -282,11 +285,18 @@ class ReferenceEncoder:
         crop, pixels = candidate.crop, candidate.frame.pixels
         if header.view != View.FRAME or covers(crop, pixels.shape[1], pixels.shape[0]):
             return None
-        if not self._window.frames(1)[0].is_cut and self.backdrops.serves(pixels, crop):
+        if self._shares_backdrop(pixels, crop):
             return None
         coded = code_backdrop(pixels, crop, self._quality_at(candidate.frame.pts))
         self.backdrops.put(coded, slot)
         return BackdropUnit(slot, StillCodec.AV1, coded.picture.shape[1], coded.picture.shape[0], coded.still)
+
+    def _shares_backdrop(self, pixels: U8Array, crop: CropTransform) -> bool:
+        """Whether a reference picture can do with the newest backdrop, as far as the window shows."""
+        reach = self._window.first_cut(min(len(self._window), self._reach))
+        items = self._window.frames(reach)
+        ahead = [item.frame.pixels for item in items[_BACKDROP_STRIDE::_BACKDROP_STRIDE]]
+        return not items[0].is_cut and self.backdrops.serves(pixels, crop, ahead)
 
     def _beside(self, active: Reference) -> list[Reference]:
         """The other pictures at hand that show the square of the one in use."""

@@ -240,7 +240,7 @@ def test_a_key_frame_that_is_asked_for_has_its_backdrop(sending):
 
 
 def test_a_cut_has_its_backdrop_even_where_the_newest_would_do(faces, someone_else, monkeypatch):
-    monkeypatch.setattr(BackdropKeeper, "serves", lambda self, picture, crop: True)
+    monkeypatch.setattr(BackdropKeeper, "serves", lambda self, picture, crop, ahead: True)
     packets = encode(timed([f.pixels for f in faces[:10]] + [someone_else] * 10))
     assert [p.kind for p in packets if p.kind in BOTH] == ALONE + BOTH
 

@@ -125,6 +125,14 @@ def test_a_rougher_backdrop_may_differ_more(wall):
         assert False in good
 
 
+def test_what_never_stands_still_needs_no_new_backdrop(wall, behind):
+    shifts = (30, -30, 45, -45)
+    restless = [np.roll(wall, shift, axis=1) for shift in shifts]
+    assert not behind.serves(restless[0], CROP)
+    assert behind.serves(restless[0], CROP, restless[1:])
+    assert not behind.serves(restless[0], CROP, restless[:1] * 3)
+
+
 @pytest.mark.parametrize(("columns", "good"), [(slice(60, 540), True), (slice(15, 25), False)])
 def test_what_shines_through_the_feather_counts(wall, columns, good):
     """The crop stands from column 10 to 590, and its feather is 41 wide."""
