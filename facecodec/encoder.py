@@ -7,7 +7,7 @@ that are ready, :meth:`Encoder.flush` returns the rest. :meth:`Encoder._advance`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 
@@ -51,7 +51,8 @@ class Encoder:
         audio: describes the Opus track that will be written beside the packets, if any.
         on_frame: called with the figures of every coded frame, in order.
         acknowledged: for a call, see :meth:`acknowledge`. Frames before the first acknowledged reference
-            picture are dropped, no frame is measured, and ``group`` and ``motion`` may be steered.
+            picture are dropped, no frame is measured, ``group`` and ``motion`` may be steered, and reference
+            pictures are planned by :meth:`plan`.
 
     Attributes:
         group: frames of a motion unit; in a call it may be changed between frames.
@@ -100,6 +101,7 @@ class Encoder:
         )
         self._palettes = PaletteEncoder(self.config, self._window, reach, pool)
         self._acknowledged, self._keyframe_asked = acknowledged, False
+        self._planning: Generator[None, None, list[Packet]] | None = None
         self.may_send_reference = True
         if acknowledged:
             self._monitor: QualityMonitor = NoMonitor()
@@ -126,6 +128,36 @@ class Encoder:
         while len(self._window) >= room:
             packets += self._advance(self.group)
         return packets
+
+    def encode_waiting(self) -> list[Packet]:
+        """Code what was taken so far, in a call when a bundle leaves, in groups of as many frames as wait."""
+        packets: list[Packet] = []
+        while len(self._window):
+            packets += self._advance(len(self._window))
+        return packets
+
+    def plan(self) -> list[Packet]:
+        """Do a part of what can wait, some ten milliseconds at most: in a call, when nothing is urgent.
+
+        Returns:
+            Now and then a reference picture that pays; mostly nothing.
+        """
+        if self._planning is None:
+            return []
+        try:
+            with self._timed("plan"):
+                next(self._planning)
+        except StopIteration as done:
+            self._planning = None
+            packets: list[Packet] = done.value
+            return packets
+        return []
+
+    @property
+    def ref_id(self) -> int | None:
+        """Slot of the reference picture in use; None before the first."""
+        active = self._references.active
+        return None if active is None else active.reference.ref_id
 
     @property
     def waiting(self) -> int:
@@ -228,6 +260,10 @@ class Encoder:
 
     def _improve_references(self, items: list[Tracked], points: F32Array) -> list[Packet]:
         """Send another reference picture where one pays, and use the one that serves best."""
+        if self._acknowledged:
+            if self._references.is_plan_due(items) and self._planning is None:
+                self._planning = self._improve_by_parts(items, points)
+            return []
         with self._timed("plan"):
             candidate = self._references.plan(items, points) if self.may_send_reference else None
         packets = [] if candidate is None else self._send_reference(candidate, at_once=False)
@@ -236,6 +272,20 @@ class Encoder:
         if changed:
             self.motion.start()
         return packets
+
+    def _improve_by_parts(
+        self, items: list[Tracked], points: F32Array
+    ) -> Generator[None, None, list[Packet]]:
+        """The same in a call, behind the group that it looks at."""
+        references, candidate = self._references, None
+        if self.may_send_reference:
+            candidate = yield from references.plan_by_parts(items, points)
+        if candidate is not None and references.pending is None:
+            return self._send_reference(candidate, at_once=False)
+        yield
+        if references.pending is None and references.take_best(items, points):
+            self.motion.start()
+        return []
 
     def _send_reference(self, candidate: Candidate, at_once: bool) -> list[Packet]:
         """Code a reference picture, and the backdrop beside it if it needs one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -157,6 +158,34 @@ class ReferenceEncoder:
         self.pending = None
         return True
 
+    def is_plan_due(self, items: list[Tracked]) -> bool:
+        """Count the frames of a group, and say whether it is time to plan; asked once of every group."""
+        self._unplanned -= len(items)
+        return self._unplanned < 0 and self.active is not None and not self._config.intra_period
+
+    def plan_by_parts(
+        self, items: list[Tracked], points: F32Array
+    ) -> Generator[None, None, Candidate | None]:
+        """As :meth:`plan` of a call, in parts; the plan is given up when another picture comes into use."""
+        assert self.active is not None  # noqa: S101  asked for by the caller
+        active, self._planner.quality = self.active.reference, self.quality
+        held, self._unplanned = [active, *self._beside(active)], STRIDE
+        tried = take_samples(items, points, active.crop)
+        past = [self._planner.remember(sample) for sample in tried]
+        if not past:
+            return None
+        last_bytes = self._bytes_of_another(items[0], active.crop)
+        parts = self._planner.candidate_by_parts(held, past[-1], tried, last_bytes, TAIL)
+        while True:
+            try:
+                next(parts)
+            except StopIteration as done:
+                found: Candidate | None = done.value
+                return found
+            yield
+            if self.pending is not None or self.active.reference is not active:
+                return None
+
     def plan(self, items: list[Tracked], points: F32Array) -> Candidate | None:
         """Look at frames as they come; a frame that pays as another reference picture, if there is one.
 
@@ -164,13 +193,11 @@ class ReferenceEncoder:
             items: the next group.
             points: [T, 478, 3], its faces in picture pixels.
         """
-        self._unplanned -= len(items)
-        if self._unplanned >= 0 or self.active is None or self._config.intra_period:
+        if not self.is_plan_due(items) or self.active is None:
             return None
         crop, self._planner.quality = self.active.reference.crop, self._quality_at(items[0].frame.pts)
         held = [self.active.reference, *self._beside(self.active.reference)]
-        shares = self._shares_backdrop(items[0].frame.pixels, crop)
-        last_bytes = self._still_bytes + (0 if shares else self._backdrop_bytes)
+        last_bytes = self._bytes_of_another(items[0], crop)
         if self._is_call:
             self._unplanned = STRIDE
             tried = take_samples(items, points, crop)
@@ -195,7 +222,7 @@ class ReferenceEncoder:
             return False
         active = self.active.reference
         others = self._beside(active)
-        if not others or (self._is_call and self._unplanned != STRIDE):
+        if not others or (self._is_call and not self._acknowledged and self._unplanned != STRIDE):
             return False
         best = self._planner.best(active, others, take_samples(items, points, active.crop))
         if best is active:
@@ -248,8 +275,9 @@ class ReferenceEncoder:
         """
         crop, pixels = candidate.crop, candidate.frame.pixels
         self._clock = (header.start_pts, header.time_base)
-        quality = self._quality_at(candidate.frame.pts)
-        still = encode_still(crop_picture(pixels, crop), quality, speed=self._still_speed)
+        quality, speed = self._quality_at(candidate.frame.pts), self._still_speed
+        tried = candidate.still if speed == "realtime" else None
+        still = tried or encode_still(crop_picture(pixels, crop), quality, speed=speed)
         levels = mesh_to_levels(crop.to_crop(candidate.points).astype(np.float64))
         if self._acknowledged and self.pending is not None:
             self._buffer.drop(self.pending.ref_id)
@@ -290,6 +318,11 @@ class ReferenceEncoder:
         coded = code_backdrop(pixels, crop, self._quality_at(candidate.frame.pts))
         self.backdrops.put(coded, slot)
         return BackdropUnit(slot, StillCodec.AV1, coded.picture.shape[1], coded.picture.shape[0], coded.still)
+
+    def _bytes_of_another(self, item: Tracked, crop: CropTransform) -> int:
+        """What another reference picture is reckoned to take: as the last one, with a backdrop if it needs one."""
+        shares = self._shares_backdrop(item.frame.pixels, crop)
+        return self._still_bytes + (0 if shares else self._backdrop_bytes)
 
     def _shares_backdrop(self, pixels: U8Array, crop: CropTransform) -> bool:
         """Whether a reference picture can do with the newest backdrop, as far as the window shows."""

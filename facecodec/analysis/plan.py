@@ -10,7 +10,7 @@ stand for the next ones, and the frame at hand is the candidate.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 
 import numpy as np
@@ -126,31 +126,53 @@ class ReferencePlanner:
             last_bytes: what the last reference picture took, with the backdrop beside it if any.
             tail: frames behind them, reckoned to be as the last ones.
         """
+        parts = self.candidate_by_parts(held, samples, tried, last_bytes, tail)
+        while True:
+            try:
+                next(parts)
+            except StopIteration as done:
+                found: Candidate | None = done.value
+                return found
+
+    def candidate_by_parts(
+        self,
+        held: Sequence[Reference],
+        samples: Sequence[Sample],
+        tried: Sequence[Sample],
+        last_bytes: int,
+        tail: int,
+    ) -> Generator[None, None, Candidate | None]:
+        """As :meth:`candidate`, in parts of ten milliseconds or more: a call does urgent things between."""
         if not samples:
             return None
-        worth = _worth(len(samples), tail)
-        now = np.min([self._viewer.distances(reference, samples) for reference in held], 0)
+        worth, distances = _worth(len(samples), tail), []
+        for reference in held:
+            distances.append(self._viewer.distances(reference, samples))
+            yield
+        now = np.min(distances, 0)
         if worth @ now <= self._price * (_LEAST_BYTES * last_bytes + CHANGE_BYTES):
             return None
         best, most = None, 0.0
         coded = self._pool.map([partial(self._code, sample, held[0].crop) for sample in tried])
-        for sample, (reference, size) in zip(tried, coded, strict=True):
+        yield
+        for sample, (still, reference, size) in zip(tried, coded, strict=True):
             gain = worth @ np.maximum(now - self._viewer.distances(reference, samples), 0)
             profit = float(gain) - self._price * (size + CHANGE_BYTES)
-            if profit > most and sample.item.patch is not None:
-                best, most = sample, profit
-        if best is None or best.item.patch is None:
-            return None
-        return Candidate(best.item.frame, best.points, best.item.patch, held[0].crop)
+            item = sample.item
+            if profit > most and item.patch is not None:
+                most = profit
+                best = Candidate(item.frame, sample.points, item.patch, held[0].crop, still)
+            yield
+        return best
 
-    def _code(self, sample: Sample, crop: CropTransform) -> tuple[Reference, int]:
-        """A frame as the reference picture that it would be, and the bytes of that."""
+    def _code(self, sample: Sample, crop: CropTransform) -> tuple[bytes, Reference, int]:
+        """A frame as the reference picture that it would be: its still, itself, and the bytes of its unit."""
         frame = sample.item.frame
         still = encode_still(crop_picture(frame.pixels, crop), self.quality, speed="realtime")
         levels = mesh_to_levels(sample.mesh.astype(np.float64))
         picture = decode_still(still, width=crop.size, height=crop.size)
         reference = Reference(_TRIAL, frame.pts, picture, levels_to_mesh(levels), crop)
-        return reference, len(still) + len(encode_mesh(levels)) + _UNIT_BYTES
+        return still, reference, len(still) + len(encode_mesh(levels)) + _UNIT_BYTES
 
     def _total(self, reference: Reference, samples: Sequence[Sample]) -> float:
         return float(self._viewer.distances(reference, samples).sum())

@@ -24,12 +24,14 @@ class Candidate:
         points: [478, 3], its face in picture pixels, smoothed.
         patch: how the face looks, [48, 48].
         crop: the square to code.
+        still: the square as coded when it was tried (``realtime``), or None.
     """
 
     frame: Frame
     points: F32Array
     patch: F32Array
     crop: CropTransform
+    still: bytes | None = None
 
 
 class ReferenceChooser:

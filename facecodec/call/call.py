@@ -119,9 +119,9 @@ class Call:
         if abs(at_s - expected_s) > _APART_S:
             self._voice_at_s = at_s - self._voice.waiting / SOUND_RATE
         for packet in self._voice.push(samples):
-            if packet:
-                self.session.push_voice(packet, self._voice_at_s - self._voice.delay_s)
-            self._voice_at_s += self._voice.packet_samples / SOUND_RATE
+            packet_s = self._voice.packet_samples / SOUND_RATE
+            self.session.push_voice(packet, self._voice_at_s - self._voice.delay_s, packet_s)
+            self._voice_at_s += packet_s
 
     # Buttons
 

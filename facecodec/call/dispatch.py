@@ -47,6 +47,7 @@ class Dispatch:
         self._overhead, self._steering = config.overhead, steering
         self._packetiser = Packetiser()
         self._outbox: deque[Datagram] = deque()
+        self._leaving: list[SentBundle] = []
         self._motion_s = -1e9
         self._probed_s: float | None = None
 
@@ -65,8 +66,11 @@ class Dispatch:
             self.send_bundle(None, None, -1, now_s)
         self.pacer.push(self.messages.probes(now_s, self.patience_s()), first=True)
         fragments = self.pacer.poll(now_s, self._steering.picture_kbps) if self._knows_path(now_s) else []
+        for bundle in self._leaving:  # the time that coding took is none of the path
+            bundle.sent_s = now_s
         out = list(self._outbox)
         self._outbox.clear()
+        self._leaving.clear()
         for datagram in fragments:
             self.messages.left(datagram.data[0], now_s)
             self.meter.count(datagram, WireBytes(pictures=len(datagram.data) - FRAGMENT_HEAD), now_s)
@@ -129,6 +133,7 @@ class Dispatch:
         self.bundles.add(self._packetiser.sequence - 1, sent)
         self._motion_s = now_s if motion else self._motion_s
         self._outbox.append(datagram)
+        self._leaving.append(sent)
         return sent
 
     def _knows_path(self, now_s: float) -> bool:

@@ -162,8 +162,9 @@ class HeadlessCall:
         recording, first = self._recording, await self._first_picture()
         taken = 0
         while True:
-            await asyncio.sleep(max(0.0, first.shown_s + taken / SOUND_RATE - time.monotonic()))
-            samples = self.call.screen.hear(_CHUNK)
+            at_s = first.shown_s + taken / SOUND_RATE
+            await asyncio.sleep(max(0.0, at_s - time.monotonic()))
+            samples = self.call.screen.sound.take(_CHUNK, at_s)
             taken += _CHUNK
             if recording is not None:
                 await self._writing.run(partial(recording.hear, samples))

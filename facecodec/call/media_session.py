@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -19,8 +19,9 @@ import numpy as np
 
 from facecodec.call.config import CallConfig
 from facecodec.call.identity import FacePin
+from facecodec.call.pace import Pace
 from facecodec.call.peer import Peer
-from facecodec.call.receiver import CallReceiver, ShownFrame
+from facecodec.call.receiver import SOUND_AFTER_S, CallReceiver, ShownFrame
 from facecodec.call.screen import SOUND_RATE, Picture, Screen
 from facecodec.call.sender import CallSender
 from facecodec.call.stats import ReceiverStats, SenderStats
@@ -29,16 +30,40 @@ from facecodec.call.threads import borrow
 from facecodec.call.voice import VoiceDecoder
 from facecodec.errors import TransportError
 from facecodec.transport import Channel, Datagram
-from facecodec.types import AudioPacket, F32Array, Frame, U8Array
+from facecodec.types import F32Array, Frame, U8Array
 
 _log = logging.getLogger(__name__)
 
-_POLL_S = 0.01
+_POLL_S = 0.015
 _WAITING_MAX = 512
 """Messages that wait for the receiver at most; more are dropped, as a network would."""
 _STATS_S = 0.5
 _GAP_MAX_S = 0.3
 """Sound that is missing for longer is a pause, not a loss."""
+_MAKING_MAX_S = 0.1
+"""Sound waits so long for pictures to be made, at most."""
+_MAKING_GAIN = 0.1
+_TAKEN_FPS = (30.0, 12.0)
+"""Pictures a second that are taken of the camera, at most and at least,"""
+_SHOWN_LEAST_FPS = 15.0
+"""and that are shown at least."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    """What the receiving side gives at a time.
+
+    Attributes:
+        shown: the picture, if one was wanted and can be made.
+        sound: pieces of decoded sound, each with its time on the wire.
+        alone: feedback that travels alone.
+        lag_s: the time less the time on the wire of what is shown then; None before anything has come.
+    """
+
+    shown: ShownFrame | None
+    sound: list[tuple[F32Array, float]]
+    alone: list[Datagram]
+    lag_s: float | None
 
 
 def fill(pixels: U8Array, height: int, width: int) -> U8Array:
@@ -114,23 +139,26 @@ class MediaSession:
         identity: whether the face is that which the call began with.
         failed: gets the exception that has ended the session, if one does.
         replaced: pictures of the camera that were replaced by newer ones before they were coded.
+        left_out: pictures of the camera that were not taken, as there is no time for them.
     """
 
     def __init__(self, peer: Peer, engine: Engine, screen: Screen, show_fps: float, pin: FacePin) -> None:
         self.sender_stats: SenderStats | None = None
         self.receiver_stats: ReceiverStats | None = None
         self.identity: Identity = "unknown"
-        self.replaced = 0
-        self._peer, self._engine, self._screen, self._step_s = peer, engine, screen, 1 / show_fps
+        self.replaced = self.left_out = 0
+        self._peer, self._engine, self._screen = peer, engine, screen
+        self._taking, self._showing = Pace(*_TAKEN_FPS), Pace(show_fps, _SHOWN_LEAST_FPS)
         self._frame: Frame | None = None
-        self._sound: list[tuple[bytes, float]] = []
-        self._told: list[bytes] = []
+        self._sound: list[tuple[bytes, float, float]] = []
+        self._told: list[tuple[bytes, float]] = []
         self._alone: list[Datagram] = []
-        self._came: deque[tuple[Channel, bytes]] = deque(maxlen=_WAITING_MAX)
+        self._came: deque[tuple[Channel, bytes, float]] = deque(maxlen=_WAITING_MAX)
+        self._making_s = SOUND_AFTER_S
         self._refresh = False
         self._size: tuple[int, int] | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wake = asyncio.Event()
+        self._wake, self._arrived = asyncio.Event(), asyncio.Event()
         self._voice, self._sound_end = VoiceDecoder(), -1
         self._pin = pin
         self._tasks = [asyncio.ensure_future(self._send()), asyncio.ensure_future(self._show())]
@@ -139,17 +167,22 @@ class MediaSession:
 
     def take(self, reliable: bool, data: bytes) -> None:
         """Take a message of the other side."""
-        self._came.append((Channel.RELIABLE if reliable else Channel.MOTION, data))
+        channel = Channel.RELIABLE if reliable else Channel.MOTION
+        self._came.append((channel, data, time.monotonic()))
+        self._arrived.set()
 
     def push_frame(self, frame: Frame) -> None:
         """Take a picture of the camera; its time is of the monotonic clock."""
+        if not self._taking.lets_through(frame.time_s):
+            self.left_out += 1
+            return
         self.replaced += self._frame is not None
         self._frame = frame
         self._wake.set()
 
-    def push_voice(self, packet: bytes, pts_s: float) -> None:
-        """Take an Opus packet; its time is of the monotonic clock."""
-        self._sound.append((packet, pts_s))
+    def push_voice(self, packet: bytes, pts_s: float, seconds: float) -> None:
+        """Take an Opus packet, empty for silence, and its length; its time is of the monotonic clock."""
+        self._sound.append((packet, pts_s, seconds))
         self._wake.set()
 
     def refresh(self) -> None:
@@ -172,20 +205,17 @@ class MediaSession:
     async def _send(self) -> None:
         stats_s = 0.0
         while True:
-            try:
-                async with asyncio.timeout(_POLL_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass  # time to poll
-            self._wake.clear()
+            await _wait(self._wake, _POLL_S)
             frame, self._frame = self._frame, None
             sound, self._sound = self._sound, []
             told, self._told = self._told, []
             alone, self._alone = self._alone, []
             refresh, self._refresh = self._refresh, False
             job = partial(self._send_step, frame, sound, told, alone, refresh)
+            begun_s = time.monotonic()
             for datagram in await self._engine.coding.run(job):
                 self._send_datagram(datagram)
+            self._taking.worked(time.monotonic() - begun_s, time.monotonic())
             if time.monotonic() - stats_s > _STATS_S:
                 stats_s = time.monotonic()
                 self.sender_stats = self._engine.sender.stats()
@@ -193,30 +223,31 @@ class MediaSession:
     def _send_step(
         self,
         frame: Frame | None,
-        sound: list[tuple[bytes, float]],
-        told: list[bytes],
+        sound: list[tuple[bytes, float, float]],
+        told: list[tuple[bytes, float]],
         alone: list[Datagram],
         refresh: bool,
     ) -> list[Datagram]:
         sender = self._engine.sender
         for datagram in alone:
             sender.count_feedback(datagram, time.monotonic())
-        for block in told:
+        for block, came_s in told:
             try:
-                sender.receive(block, time.monotonic())
+                sender.receive(block, came_s)
             except TransportError as err:
                 _log.debug("feedback passed over: %s", err)
         if refresh:
             sender.request_keyframe()
-        for packet, pts_s in sound:
-            sender.push_audio(packet, pts_s, time.monotonic())
-        out = alone + sender.poll(time.monotonic())
+        for packet, pts_s, seconds in sound:
+            if packet:
+                sender.push_audio(packet, pts_s, time.monotonic())
+            else:
+                sender.push_silence(seconds, time.monotonic())
         if frame is not None:
             self._size = self._size or (frame.pixels.shape[0], frame.pixels.shape[1])
             pixels = fill(frame.pixels, *self._size)
             sender.push_frame(replace(frame, pixels=pixels), time.monotonic())
-            out += sender.poll(time.monotonic())
-        return out
+        return alone + sender.poll(time.monotonic())
 
     def _send_datagram(self, datagram: Datagram) -> None:
         self._peer.send(datagram.channel is Channel.RELIABLE, datagram.data)
@@ -228,48 +259,69 @@ class MediaSession:
         while True:
             now_s = time.monotonic()
             wanted = now_s >= due_s
-            due_s = max(due_s + wanted * self._step_s, now_s - 0.1)
+            due_s = max(due_s + wanted / self._showing.fps, now_s - 0.5 / self._showing.fps)
             came = list(self._came)
             self._came.clear()
-            shown, sound, alone = await self._engine.decoding.run(partial(self._show_step, came, wanted))
-            self._alone += alone
-            if sound is not None:
-                self._screen.play(sound)
-            if shown is not None:
-                self._screen.show(Picture(shown.pixels, time.monotonic(), shown.pts_s, shown.state.value))
+            step = await self._engine.decoding.run(partial(self._show_step, came, wanted))
+            self._showing.worked(time.monotonic() - now_s, time.monotonic())
+            self._alone += step.alone
+            if self._told or self._alone:
+                self._wake.set()
+            self._present(step)
             if now_s - stats_s > _STATS_S:
                 stats_s = now_s
                 self.receiver_stats = self._engine.receiver.stats()
                 self.identity = self._pin.identity
-            await asyncio.sleep(min(_POLL_S, max(0.0, due_s - time.monotonic())))
+            await _wait(self._arrived, min(_POLL_S, max(0.0, due_s - time.monotonic())))
 
-    def _show_step(
-        self, came: list[tuple[Channel, bytes]], wanted: bool
-    ) -> tuple[ShownFrame | None, F32Array | None, list[Datagram]]:
-        receiver = self._engine.receiver
+    def _present(self, step: _Step) -> None:
+        """Put a picture on, and sound in step with it."""
+        sound, now_s = self._screen.sound, time.monotonic()
+        for samples, start_s in step.sound:
+            sound.put(samples, start_s)
+        if step.shown is not None:
+            shown = step.shown
+            self._screen.show(Picture(shown.pixels, now_s, shown.pts_s, shown.state.value))
+            if step.lag_s is not None:
+                making_s = now_s - shown.pts_s - step.lag_s
+                self._making_s += _MAKING_GAIN * (making_s - self._making_s)
+        if step.lag_s is not None:
+            sound.lag_s = step.lag_s + min(max(self._making_s, SOUND_AFTER_S), _MAKING_MAX_S)
+
+    def _show_step(self, came: list[tuple[Channel, bytes, float]], wanted: bool) -> _Step:
+        receiver, shown = self._engine.receiver, None
         with self._engine.lock:
-            for channel, data in came:
-                receiver.receive(channel, data, time.monotonic())
-            self._told += receiver.take_feedback()
-            alone = receiver.poll(time.monotonic())
-            packets = receiver.audio(time.monotonic())
-        sound = self._decode(packets)
-        if not wanted:
-            return None, sound, alone
-        with self._engine.lock:
-            shown = receiver.frame(time.monotonic())
+            for channel, data, came_s in came:
+                receiver.receive(channel, data, came_s)
+                self._told += [(block, came_s) for block in receiver.take_feedback()]
+            now_s = time.monotonic()
+            alone = receiver.poll(now_s)
+            sound = self._decode(now_s)
+            media_s = receiver.media_time(now_s)
+            if wanted:
+                shown = receiver.frame(now_s)
             reference = receiver.reference
         if reference is not None:
             self._pin.see(reference)
-        return shown, sound, alone
+        return _Step(shown, sound, alone, None if media_s is None else now_s - media_s)
 
-    def _decode(self, packets: list[AudioPacket]) -> F32Array | None:
-        """Decode Opus packets; what is missing between them is concealed."""
+    def _decode(self, now_s: float) -> list[tuple[F32Array, float]]:
+        """Decode the sound whose time has come; what is missing between packets is concealed."""
         parts = []
-        for packet in packets:
+        for packet in self._engine.receiver.audio(now_s):
             gap = packet.pts - self._sound_end
             if self._sound_end >= 0 and 0 < gap < _GAP_MAX_S * SOUND_RATE:
-                parts.append(self._voice.conceal(gap))
+                parts.append((self._voice.conceal(gap), self._sound_end / SOUND_RATE))
             self._sound_end = packet.pts + packet.duration
-            parts.append(self._voice.decode(packet.data))
-        return np.concatenate(parts) if parts else None
+            parts.append((self._voice.decode(packet.data), packet.pts / SOUND_RATE))
+        return parts
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for something to do, so long at most, and forget that it was there."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass  # time to look
+    event.clear()

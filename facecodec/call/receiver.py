@@ -42,6 +42,8 @@ _SOUND_KEPT = 128
 _MESH_MAX = 16.0
 """Crop units: a mesh that reaches further is nonsense."""
 _FEEDBACK_KEPT = 32
+SOUND_AFTER_S = 0.03
+"""Sound is heard so long behind its time, at least: a picture is seen later still, once it is made."""
 _RATE = 48000
 
 
@@ -120,6 +122,10 @@ class CallReceiver:
         """The newest reference picture, to compare faces by; None before the first."""
         return self._reference
 
+    def media_time(self, now_s: float) -> float | None:
+        """Time on the wire of what is to be shown now; None before anything has come."""
+        return self._clock.media_time(now_s)
+
     def frame(self, now_s: float) -> ShownFrame | None:
         """The picture to show now; None before the first can be made, or where the last one shall stay."""
         time_s = self._clock.media_time(now_s)
@@ -145,6 +151,7 @@ class CallReceiver:
     def audio(self, now_s: float) -> list[AudioPacket]:
         """Opus packets whose time has come, in order; ``pts`` are samples at 48 kHz on the wire's clock.
 
+        They are to be heard :data:`SOUND_AFTER_S` behind their time; what comes until then is in time.
         A gap between the end of one and the start of the next is silence, or loss: the packet behind it may
         hold what is missing (in-band FEC).
         """
@@ -183,7 +190,7 @@ class CallReceiver:
             self._keep_feedback(bundle.feedback)
         usable, times = True, []
         if bundle.sound:
-            times.append(self._take_sound(bundle.sound))
+            times.append(self._take_sound(bundle.sound) + SOUND_AFTER_S)
         if bundle.motion:
             first = self._take_motion(bundle.sequence, bundle.motion, now_s)
             usable = first is not None

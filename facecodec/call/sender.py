@@ -11,7 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
+<<<<<<< HEAD
 from facecodec.bitstream import BackdropUnit, MotionUnit, ReferenceUnit, Unit, opus_duration, parse_unit
+=======
+from facecodec.bitstream import MotionUnit, ReferenceUnit, opus_duration, parse_unit
+from facecodec.call.bundling import BundleClock
+>>>>>>> 4c0eaac (Call: bundles leave with the sound that fills them, sound is heard in step with the picture, planning waits for idle moments)
 from facecodec.call.config import CallConfig
 from facecodec.call.dispatch import Dispatch
 from facecodec.call.outgoing import SOUND_BYTES_MAX, Steering
@@ -52,8 +57,8 @@ class CallSender:
         self._pictures: dict[int, int] = {}
         self._keyframe_asked = False
         self._pts = -1
-        self._bundle_end_s = self._frame_due_s = -1e9
-        self._bundle_open = False
+        self._frame_due_s = -1e9
+        self._bundling, self._full, self._may_plan = BundleClock(), False, False
         self._frames = self._dropped = self._references = self._plis = 0
 
     @property
@@ -86,14 +91,13 @@ class CallSender:
             return
         self._frame_due_s = max(self._frame_due_s + step, time_s + 0.5 * step)
         self._pts = pts
-        encoder, base = self.encoder, self._prepare()
-        waiting = encoder.waiting + 1
-        whole = self._ends_bundle(time_s, step)
-        encoder.group = waiting if whole else FRAMES_MAX + 1
-        sent = self._send(encoder.encode(replace(frame, pts=pts, time_base=TIME_BASE)), base, now_s)
-        self._frames += sent
-        if whole:
-            self._dropped += max(waiting - encoder.waiting - sent, 0)
+        if self.encoder.waiting >= FRAMES_MAX:
+            self._end_bundle(now_s)
+        self.encoder.group = FRAMES_MAX + 1
+        self.encoder.encode(replace(frame, pts=pts, time_base=TIME_BASE))
+        length, waiting = self._steering.setting.bundle_s, self.encoder.waiting
+        if self._bundling.frame_ends(time_s, step, waiting, length, now_s):
+            self._full = True
 
     def push_audio(self, opus_packet: bytes, pts_s: float, now_s: float) -> None:
         """Take an Opus packet; silence need not be given (DTX).
@@ -107,20 +111,42 @@ class CallSender:
             BitstreamError: it is no Opus packet.
             TransportError: it is longer than a bundle carries.
         """
-        opus_duration(opus_packet)
+        packet_s = opus_duration(opus_packet) / 48000
         if len(opus_packet) > SOUND_BYTES_MAX:
             size = len(opus_packet)
             raise TransportError(f"an Opus packet of {size} bytes; allowed: at most {SOUND_BYTES_MAX}")
         tick = round(self._since_epoch(pts_s) * 48000 / TICK)
-        if tick >= 0:
-            self._dispatch.sound.push(tick, opus_packet, now_s)
+        if tick < 0:
+            return
+        self._dispatch.sound.push(tick, opus_packet, now_s)
+        self._fill_bundle(packet_s, now_s)
+
+    def push_silence(self, seconds: float, now_s: float) -> None:
+        """Say that a packet of sound was left out, so that pictures need not wait for it.
+
+        Args:
+            seconds: length of the packet.
+            now_s: the time.
+        """
+        self._fill_bundle(seconds, now_s)
 
     def poll(self, now_s: float) -> list[Datagram]:
-        """What is to be sent now; to be called at least every 20 ms."""
+        """What is to be sent now; to be called at least every 20 ms.
+
+        Where there is nothing, it may take some ten milliseconds to plan reference pictures.
+        """
         self._look(now_s)
+        if self._bundling.time_ends(now_s):
+            self._bundling.ended_without(self._steering.setting.bundle_s, now_s)
+            self._full = True
+        if self._full:
+            self._end_bundle(now_s)
         out = self._dispatch.poll(now_s)
         if self._dispatch.messages.given_up():
             self.request_keyframe()
+        if not out and self._may_plan:
+            self._may_plan = False
+            self._send(self.encoder.plan(), None, now_s)
         return out
 
     def receive(self, data: bytes, now_s: float) -> None:
@@ -196,15 +222,24 @@ class CallSender:
         for values in self.encoder.timings.values():
             values.clear()
 
-    def _ends_bundle(self, time_s: float, step: float) -> bool:
-        """Whether a frame is the last of its bundle; bundles follow each other without a gap."""
+    def _fill_bundle(self, seconds: float, now_s: float) -> None:
+        """A packet of sound has come, or was left out: perhaps the last of its bundle."""
         length = self._steering.setting.bundle_s
-        if not self._bundle_open:
-            follows = abs(time_s - self._bundle_end_s) < 0.5 * length
-            self._bundle_end_s = (self._bundle_end_s if follows else time_s) + length
-        whole = time_s + step >= self._bundle_end_s - 0.25 * step or self.encoder.waiting + 1 >= FRAMES_MAX
-        self._bundle_open = not whole
-        return whole
+        if self._bundling.sound_ends(seconds, length, now_s):
+            self._bundling.ended_with_sound(length, now_s)
+            self._full = True
+
+    def _end_bundle(self, now_s: float) -> None:
+        """Code the frames that wait, and send them with the sound that waits."""
+        encoder, self._full = self.encoder, False
+        if encoder.waiting:
+            waiting, base = encoder.waiting, self._prepare()
+            sent = self._send(encoder.encode_waiting(), base, now_s)
+            self._frames += sent
+            self._dropped += waiting - sent
+        if self._dispatch.sound.waited(now_s) >= 0:
+            self._dispatch.send_bundle(None, None, -1, now_s)
+        self._may_plan = True
 
     def _prepare(self) -> int | None:
         """Tell the encoder what to predict from: a bundle (its number), or None: the reference picture."""
@@ -215,6 +250,7 @@ class CallSender:
         if self._keyframe_asked:
             encoder.request_keyframe()
         base = None
+        self._picture = None if encoder.ref_id is None else self._pictures.get(encoder.ref_id)
         if self._picture is not None:
             base = self._dispatch.bundles.base(self._dispatch.next_bundle, self._picture)
         if base is None:

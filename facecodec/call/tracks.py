@@ -69,8 +69,9 @@ class SoundTrack(MediaStreamTrack):
             raise MediaStreamError
         if self._start_s is None:
             self._start_s = time.monotonic()
-        await asyncio.sleep(self._start_s + self._pts / SOUND_RATE - time.monotonic())
-        samples = np.clip(self._screen.hear(_CHUNK) * 32767, -32768, 32767).astype(np.int16)
+        at_s = self._start_s + self._pts / SOUND_RATE
+        await asyncio.sleep(at_s - time.monotonic())
+        samples = np.clip(self._screen.sound.take(_CHUNK, at_s) * 32767, -32768, 32767).astype(np.int16)
         frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, self._pts, Fraction(1, SOUND_RATE)
         self._pts += _CHUNK

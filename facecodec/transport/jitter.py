@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 MEMORY_S = 8.0
 _SAMPLES = 400
-_LATE_SHARE = 0.03
+_LATE_SHARE = 0.05
 """Share of what arrives that may come too late to be shown in time."""
 _MARGIN_S = 0.008
 _SLEW = 0.08
@@ -23,7 +23,7 @@ DELAY_MAX_S = 0.8
 class PlayoutClock:
     """The time of what is shown: the sender's time, less a delay that follows the path's jitter.
 
-    Every arrival says how long after its own time it came; the delay is what all but 3 % of the last 8
+    Every arrival says how long after its own time it came; the delay is what all but 5 % of the last 8
     seconds needed. It grows and shrinks slowly, as playing faster or slower by 8 % does not show.
 
     Attributes:

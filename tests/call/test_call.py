@@ -235,7 +235,7 @@ def test_a_fresh_picture_can_be_asked_for(clip):
 
 
 def test_pictures_come_through_heavy_loss(clip):
-    call = run_call(clip(4), replace(LAN, loss=0.4), replace(LAN, loss=0.4), seed=5)
+    call = run_call(clip(6), replace(LAN, loss=0.4), replace(LAN, loss=0.4), seed=5)
     assert call.receiver.stats().references == 1
     assert call.receiver.stats().frames > 10
 

@@ -49,8 +49,8 @@ class Viewer:
 class Planner(ReferencePlanner):
     """Codes nothing: a picture takes 1000 bytes."""
 
-    def _code(self, sample: Sample, crop: CropTransform) -> tuple[Reference, int]:
-        return replace(reference(SLOTS), mesh=sample.mesh.astype(np.float64)), 1000
+    def _code(self, sample: Sample, crop: CropTransform) -> tuple[bytes, Reference, int]:
+        return b"", replace(reference(SLOTS), mesh=sample.mesh.astype(np.float64)), 1000
 
 
 def planner(price: float = 1.0) -> Planner:

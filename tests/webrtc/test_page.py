@@ -169,25 +169,6 @@ def test_the_socket_tells_the_status_and_takes_the_buttons():
     with_page(body)
 
 
-def test_sound_waits_for_a_cushion_and_does_not_pile_up():
-    screen = Screen.__new__(Screen)
-
-    async def make():
-        screen.__init__()
-
-    asyncio.run(make())
-    loud = np.full(960, 0.5, np.float32)
-    screen.play(loud)
-    assert not screen.hear(960).any()  # 20 ms are no cushion
-    screen.play(loud)
-    assert screen.hear(960).all()
-    for _ in range(50):
-        screen.play(loud)
-    assert screen.cut_samples > 0
-    heard = sum(bool(screen.hear(960).any()) for _ in range(50))
-    assert 3 <= heard <= 8
-
-
 @pytest.mark.parametrize("shape", [(270, 480), (180, 320), (480, 360), (361, 640)])
 def test_pictures_of_another_size_fill_the_first_one(shape):
     from facecodec.call.media_session import fill
