@@ -21,6 +21,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 
+from facecodec.call.dtls import prefer_short_records
 from facecodec.call.ice import WireCount, ice_settings
 from facecodec.call.sctp import SackBundling
 from facecodec.errors import ConfigError, TransportError
@@ -87,6 +88,7 @@ class Peer:
         self._loopback = loopback
         servers = [RTCIceServer(s.url, s.username, s.password) for s in ice_servers]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        prefer_short_records(self._connection)
         self._connection.on("connectionstatechange", self._changed)
         self._connection.on("datachannel", _refuse_channel)
         self._fast = self._connection.createDataChannel(

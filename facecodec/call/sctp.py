@@ -2,7 +2,7 @@
 
 aiortc answers every packet with one that holds nothing but a SACK: 93 bytes with SCTP, DTLS, UDP and IP
 headers, as many as a whole bundle of motion. In a call both sides send all the time, so an acknowledgement
-can wait for the next packet of data, in which it takes 16 bytes.
+can wait for a packet of data, in which it takes 16 bytes, and one is enough for three.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import Any
 
 from aiortc.rtcsctptransport import Chunk, DataChunk, RTCSctpTransport, SackChunk
 
-SACK_DELAY_S = 0.15
-"""An acknowledgement waits so long for data at most; RFC 9260 allows 0.2 s."""
-_UNACKNOWLEDGED = 4
-"""So many packets are acknowledged at once, data to send or not."""
+SACK_DELAY_S = 0.4
+"""An acknowledgement waits so long for data at most; RFC 9260 forbids more than 0.5 s and advises 0.2 s, but
+nothing here waits for one: what is lost is not sent again, or asked for by feedback of the call's own."""
+_TOGETHER = 3
+"""So many packets are acknowledged with the next one of data,"""
+_UNACKNOWLEDGED = 6
+"""and so many at once, data to send or not."""
 _LARGE = 600
 """Bytes of a packet that is part of something large: the sender waits for the acknowledgement."""
 
@@ -82,7 +85,8 @@ class SackBundling:
 
     async def _send_with_sack(self, chunk: Chunk) -> None:
         sctp = self._sctp
-        if self._timer is None or not isinstance(chunk, DataChunk) or len(chunk.user_data) > _LARGE:
+        waits = self._timer is None or self._waiting < _TOGETHER
+        if waits or not isinstance(chunk, DataChunk) or len(chunk.user_data) > _LARGE:
             await self._send_chunk(chunk)
             return
         self._stop()
