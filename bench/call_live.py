@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from call_budget import Probe, budget
 
 from facecodec.call.headless import HeadlessCall
 from facecodec.call.settings import CallSettings
@@ -37,6 +38,12 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def busy() -> float:
+    """Seconds for which the cores of this machine have worked."""
+    user, nice, system, _, _, irq, soft_irq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")
+
+
 async def one_end(url: str, clip: str, seconds: float) -> dict[str, object]:
     """Talk, and note what is shown."""
     end = HeadlessCall(CallSettings(url, "bench", "bench", loopback=True), clip, None, seconds)
@@ -49,9 +56,17 @@ async def one_end(url: str, clip: str, seconds: float) -> dict[str, object]:
         show(picture)
 
     end.call.screen.show = note
+    probe = Probe()
+    probe.attach_call(end.call)
     epoch_s: list[float] = []
 
+    async def attach() -> None:
+        while end.call.session is None:
+            await asyncio.sleep(0.002)
+        probe.attach(end.call.session)
+
     async def watch() -> None:
+        await attach()
         while True:
             await asyncio.sleep(1.0)
             session, status = end.call.session, end.call.status()
@@ -68,6 +83,7 @@ async def one_end(url: str, clip: str, seconds: float) -> dict[str, object]:
         watching.cancel()
     return {
         "shown": shown,
+        "probe": probe.result(),
         "epoch_s": epoch_s[0],
         "samples": samples,
         "kbps_whole_call": report.kbps_out,
@@ -91,6 +107,10 @@ def summary(mine: dict, other: dict) -> dict[str, object]:
         "kbps": {name: round(float(np.mean([r[name] for r in rates])), 2) for name in rates[0]},
         "kbps_whole_call": round(other["kbps_whole_call"], 2),
         "glass_to_glass_ms": [round(float(np.quantile(ages, q)), 1) for q in (0.05, 0.5, 0.95)],
+        "budget_ms": budget(
+            {**mine["probe"], "shown": mine["shown"]}, other["probe"], start, other["epoch_s"]
+        ),
+        "picture_before_sound_ms": apart(mine["probe"]["apart"], start),
         "pictures_a_second": round(len(steady) / span, 2),
         "states": {state: sum(s[2] == state for s in steady) for state in states},
         "round_trip_ms": round(mine["round_trip_ms"], 1),
@@ -99,22 +119,32 @@ def summary(mine: dict, other: dict) -> dict[str, object]:
     }
 
 
+def apart(noted: list[tuple[float, float]], start_s: float) -> list[float]:
+    """Picture before sound: mean, and 95 % of the magnitude."""
+    values = 1000 * np.array([value for at, value in noted if at >= start_s])
+    return [round(float(values.mean()), 1), round(float(np.quantile(np.abs(values), 0.95)), 1)]
+
+
 async def main(args: argparse.Namespace) -> None:
     """Run the server and both ends."""
     server = SignallingServer(ServerConfig(port=0))
     await server.start()
-    load = os.getloadavg()
+    load, busy_s, start_s = os.getloadavg(), busy(), time.monotonic()
     run = [sys.executable, __file__, args.clip, "--seconds", str(args.seconds), "--url", server.url]
     ends = [
-        await asyncio.create_subprocess_exec(*run, stdout=subprocess.PIPE, limit=1 << 26) for _ in range(2)
+        await asyncio.create_subprocess_exec(*run, stdout=subprocess.PIPE, limit=1 << 28) for _ in range(2)
     ]
     said = [json.loads((await end.communicate())[0]) for end in ends]
     await server.close()
+    if args.noted:
+        Path(args.noted).write_text(json.dumps(said))
+    others_s = busy() - busy_s - sum(end["cpu_s"] for end in said)
     result = {
         "seconds": args.seconds,
         "cores": os.cpu_count(),
         "load_before": load,
         "load_after": os.getloadavg(),
+        "cores_taken_by_others": round(others_s / (time.monotonic() - start_s), 2),
         "first": summary(*said),
         "second": summary(*reversed(said)),
     }
@@ -131,6 +161,7 @@ if __name__ == "__main__":
     parser.add_argument("clip")
     parser.add_argument("--seconds", type=float, default=150.0)
     parser.add_argument("--out")
+    parser.add_argument("--noted", help="write everything that both ends noted to this file, too")
     parser.add_argument("--url", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.url:
