@@ -27,7 +27,7 @@ from call_budget import Probe, budget
 from facecodec.call.headless import HeadlessCall
 from facecodec.call.settings import CallSettings
 from facecodec.call.signalling import ServerConfig, SignallingServer
-from facecodec.call.threads import short_turns
+from facecodec.call.threads import keep_memory, short_turns
 
 WARM_UP_S = 10.0
 
@@ -165,6 +165,7 @@ if __name__ == "__main__":
     parser.add_argument("--url", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.url:
+        keep_memory()
         with short_turns():
             print(json.dumps(asyncio.run(one_end(args.url, args.clip, args.seconds))))
     else:

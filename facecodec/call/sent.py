@@ -68,6 +68,8 @@ class SentBundles:
     def add(self, number: int, bundle: SentBundle) -> None:
         """Remember a bundle."""
         self._sent[number] = bundle
+        if (old := self._sent.get(number - BASE_MAX)) is not None:
+            old.state = None  # nothing may follow it any more
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
 

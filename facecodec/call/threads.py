@@ -7,6 +7,7 @@ end before the process does (``generator/workers.py`` says why). Torch runs on o
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import sys
 import threading
@@ -50,6 +51,25 @@ class CallThread:
 
         torch.set_num_threads(1)
         serve(self._jobs)
+
+
+_MALLOPT = ((-8, 2), (-3, 4 << 20), (-1, 64 << 20))
+"""``M_ARENA_MAX``, ``M_MMAP_THRESHOLD`` and ``M_TRIM_THRESHOLD`` of glibc's ``mallopt``, and their values."""
+
+
+def keep_memory() -> None:
+    """Let the process keep the memory that it frees, in two arenas: to be called before threads start.
+
+    glibc gives the memory of a picture back when it is done, and the next picture faults it in again, page by
+    page: 1300 to 1800 faults and a fifth of the time of a picture (``warp-0``, 256x256). An arena for every
+    thread grows by what the others have free. Other C libraries are left alone.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, TypeError, OSError):
+        return
+    for option, value in _MALLOPT:
+        mallopt(option, value)
 
 
 @contextmanager

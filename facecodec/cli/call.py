@@ -204,8 +204,9 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
     """Run to the end, or to Ctrl-C, which :func:`facecodec.cli.main` makes an exit code of."""
     if logging.getLogger().level > logging.INFO:
         logging.getLogger("aiortc").setLevel(logging.ERROR)
-    from facecodec.call.threads import short_turns
+    from facecodec.call.threads import keep_memory, short_turns
 
+    keep_memory()
     came: list[int] = []
     is_main = threading.current_thread() is threading.main_thread() and sys.platform != "win32"
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}

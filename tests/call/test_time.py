@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -207,3 +210,29 @@ def test_sound_that_waits_is_bounded():
     for i in range(200):
         buffer.put(np.ones(2880, np.float32), i * 0.06)
     assert buffer.waiting_s == pytest.approx(2.0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_freed_memory_is_kept_and_not_faulted_in_again():
+    code = """
+import resource, sys
+import numpy as np
+from facecodec.call.threads import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+def picture():
+    return [np.ones(size, np.uint8) for size in (900_000, 1_500_000, 2_500_000)]
+for _ in range(3):
+    picture()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    picture()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    usual, kept = (
+        int(subprocess.run([sys.executable, "-c", code, mode], capture_output=True, check=True).stdout)
+        for mode in ("usual", "keep")
+    )
+    if usual < 1000:
+        pytest.skip("this C library keeps it anyway")
+    assert kept < usual / 10
