@@ -30,6 +30,8 @@ from facecodec.call.signalling import ServerConfig, SignallingServer
 from facecodec.call.threads import keep_memory, short_turns
 
 WARM_UP_S = 10.0
+SETTLED_S = 120
+"""Memory is looked at from then on: until then slots for reference pictures and memories of motion fill."""
 
 
 def resident_mb() -> float:
@@ -116,13 +118,27 @@ def summary(mine: dict, other: dict) -> dict[str, object]:
         "round_trip_ms": round(mine["round_trip_ms"], 1),
         "cores_taken": round(mine["cpu_s"] / mine["seconds"], 2),
         "memory_mb_every_20_s": [round(mb, 1) for mb in memory[::20]],
+        "memory_growth_percent": growth(memory),
     }
 
 
-def apart(noted: list[tuple[float, float]], start_s: float) -> list[float]:
-    """Picture before sound: mean, and 95 % of the magnitude."""
-    values = 1000 * np.array([value for at, value in noted if at >= start_s])
-    return [round(float(values.mean()), 1), round(float(np.quantile(np.abs(values), 0.95)), 1)]
+def apart(noted: list[tuple[float, float]], start_s: float) -> dict[str, object]:
+    """Picture before sound: mean, 95 % of the magnitude, and the mean of every minute."""
+    times, values = np.array([n for n in noted if n[0] >= start_s]).T
+    minutes = ((times - start_s) // 60).astype(int)
+    return {
+        "mean": round(1000 * float(values.mean()), 1),
+        "95_percent": round(1000 * float(np.quantile(np.abs(values), 0.95)), 1),
+        "by_minute": [round(1000 * float(values[minutes == m].mean()), 1) for m in np.unique(minutes)],
+    }
+
+
+def growth(memory: list[float]) -> float | None:
+    """Percent by which memory has grown from the second minute's end on; None for shorter calls."""
+    if len(memory) <= SETTLED_S + 20:
+        return None
+    before, after = np.median(memory[SETTLED_S - 10 : SETTLED_S + 10]), np.median(memory[-20:])
+    return round(100 * float(after / before - 1), 1)
 
 
 async def main(args: argparse.Namespace) -> None:

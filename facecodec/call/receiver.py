@@ -45,6 +45,9 @@ _FEEDBACK_KEPT = 32
 SOUND_AFTER_S = 0.03
 """Sound is heard so long behind its time, at least: a picture is seen later still, once it is made."""
 _RATE = 48000
+_LOSS_LEAST, _LOSS_MOST_S = 2.5, 0.3
+"""Frames so many steps apart, and no more seconds than this, are bridged: the delay leaves time for it where
+that happens often."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,16 +191,23 @@ class CallReceiver:
     def _take_bundle(self, bundle: Bundle, now_s: float) -> None:
         if bundle.feedback:
             self._keep_feedback(bundle.feedback)
-        usable, times = True, []
+        usable, times, before_s = True, [], self._last_s
         if bundle.sound:
             times.append(self._take_sound(bundle.sound) + SOUND_AFTER_S)
         if bundle.motion:
             first = self._take_motion(bundle.sequence, bundle.motion, now_s)
             usable = first is not None
-            times += [] if first is None else [first]
+            times += [] if first is None else [self._missed(first, before_s)]
         if times:
             self._clock.observe(min(times), now_s)
         self._reporter.bundle(bundle.sequence, usable, now_s)
+
+    def _missed(self, first_s: float, before_s: float | None) -> float:
+        """The first time that motion of this time stands for: the place of lost frames before it, too."""
+        step_s = self._playout.step_s
+        if before_s is not None and _LOSS_LEAST * step_s < first_s - before_s < _LOSS_MOST_S:
+            return before_s + step_s
+        return first_s
 
     def _take_sound(self, sound: SoundPart) -> float:
         for pts, packet in zip(sound.times(), sound.packets, strict=False):

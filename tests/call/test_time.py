@@ -236,3 +236,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     if usual < 1000:
         pytest.skip("this C library keeps it anyway")
     assert kept < usual / 10
+
+
+def test_loss_that_goes_on_takes_delay_for_the_frames_between(clip):
+    def age(loss: float) -> float:
+        call = run_call(clip(9), Conditions(delay_s=0.03, loss=loss))
+        return float(np.median([at - (frame.pts_s - 1.0) for at, frame in call.shown if at > 4]))
+
+    clear = age(0.0)
+    assert clear < 0.18
+    assert clear + 0.04 < age(0.12) < clear + 0.16
