@@ -18,7 +18,7 @@ _WINDOW_S = 2.0
 _PICTURE_SHARE = (0.03, 0.25)
 """Share of the rate, at least and at most, that new reference pictures may take in the long run, unless they
 are asked for: what bundles leave of it,"""
-_AIM = 0.97
+_AIM = 0.95
 _PICTURE_CREDIT = 3000.0
 """and bytes that may be saved for them."""
 

@@ -6,7 +6,7 @@ A picture that would wait is better not taken at all: what waits makes everythin
 from __future__ import annotations
 
 _LOOK_S = 0.5
-_BUSY, _IDLE = 0.6, 0.4
+_BUSY, _IDLE = 0.7, 0.5
 """Shares of time at work above which there are fewer pictures, and below which there are more."""
 _FEWER, _MORE = 0.8, 1.05
 _EARLY = 0.3

@@ -10,9 +10,9 @@ from facecodec.call.voice import VoiceConfig
 from facecodec.errors import ConfigError
 from facecodec.transport import Overhead
 
-WIRE = Overhead(packet=85, word=4, answer=5)
-"""A data channel of this program: records are short (``dtls.py``), and one acknowledgement of 16 bytes for
-three packets travels with data (``sctp.py``)."""
+WIRE = Overhead(packet=90, word=4)
+"""A data channel of this program: 85 bytes, as records are short (``dtls.py``), and a third of an
+acknowledgement, which travels with data (``sctp.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
