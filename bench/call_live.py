@@ -1,12 +1,12 @@
 """A live call between two processes of this machine: rate on the wire, glass to glass, pictures, memory.
 
-    python bench/call_live.py samples/talking_head.mp4 --seconds 150 --out bench/results/call_live.json
+    python bench/call_live.py samples/talking_head.mp4 --seconds 600 --out bench/results/call_live.json
 
 Both ends show the clip again and again. Glass to glass is from the time at which a picture of the clip
 is due, which is when a camera would have taken it, to the time at which it is put on the other side's
 screen; both processes read one monotonic clock. The first ten seconds are left out of everything but
 memory. Rates are those of the whole UDP packets with their IP headers. What else runs on the machine is
-told by the load.
+told by its load and by the cores that others take meanwhile.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from call_budget import Probe, budget
+from call_budget import STAGES, Probe, budget
+from report import cell, facts, markdown_table, write_json
 
 from facecodec.call.headless import HeadlessCall
 from facecodec.call.settings import CallSettings
@@ -141,6 +143,33 @@ def growth(memory: list[float]) -> float | None:
     return round(100 * float(after / before - 1), 1)
 
 
+def table(result: dict) -> str:
+    """The figures of both directions as Markdown."""
+    rows: list[list[str]] = []
+    ends = (result["first"], result["second"])
+
+    def row(name: str, of: Callable[[dict], float | None], digits: int) -> None:
+        rows.append([name, *(cell(of(end), digits) for end in ends)])
+
+    row("glass to glass, median, ms", lambda e: e["glass_to_glass_ms"][1], 0)
+    row("glass to glass, 95 %, ms", lambda e: e["glass_to_glass_ms"][2], 0)
+    for stage in STAGES:
+        row(f"of it {stage}, mean, ms", lambda e, stage=stage: e["budget_ms"][stage][1], 1)
+    row("picture before sound, mean, ms", lambda e: e["picture_before_sound_ms"]["mean"], 1)
+    row("picture from sound, 95 %, ms", lambda e: e["picture_before_sound_ms"]["95_percent"], 1)
+    row("pictures a second", lambda e: e["pictures_a_second"], 1)
+    row("wire, kbit/s", lambda e: e["kbps"]["total"], 1)
+    row("cores taken", lambda e: e["cores_taken"], 2)
+    row("memory growth behind the second minute, %", lambda e: e["memory_growth_percent"], 1)
+    before, after = (", ".join(f"{v:.1f}" for v in result[key]) for key in ("load_before", "load_after"))
+    others = result["cores_taken_by_others"]
+    head = (
+        f"{result['seconds']:.0f} s between two processes of a machine of {result['facts']['cores']} cores; "
+        f"load before {before}, after {after}; others took {others} cores meanwhile.\n\n"
+    )
+    return head + markdown_table(["", "first", "second"], rows)
+
+
 async def main(args: argparse.Namespace) -> None:
     """Run the server and both ends."""
     server = SignallingServer(ServerConfig(port=0))
@@ -156,18 +185,19 @@ async def main(args: argparse.Namespace) -> None:
         Path(args.noted).write_text(json.dumps(said))
     others_s = busy() - busy_s - sum(end["cpu_s"] for end in said)
     result = {
+        "facts": facts(),
         "seconds": args.seconds,
-        "cores": os.cpu_count(),
         "load_before": load,
         "load_after": os.getloadavg(),
         "cores_taken_by_others": round(others_s / (time.monotonic() - start_s), 2),
         "first": summary(*said),
         "second": summary(*reversed(said)),
     }
-    text = json.dumps(result, indent=1)
-    print(text)
+    text = table(result)
+    sys.stdout.write(text)
     if args.out:
-        Path(args.out).write_text(text + "\n")
+        write_json(Path(args.out), result)
+        Path(args.out).with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

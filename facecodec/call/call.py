@@ -18,8 +18,9 @@ from fractions import Fraction
 from functools import partial
 
 from facecodec.call.compare import H264Loop
+from facecodec.call.engine import Engine
 from facecodec.call.identity import FacePin
-from facecodec.call.media_session import Engine, MediaSession
+from facecodec.call.media_session import MediaSession
 from facecodec.call.meeting import Meeting
 from facecodec.call.peer import Peer
 from facecodec.call.rates import WireRates
@@ -35,7 +36,10 @@ _log = logging.getLogger(__name__)
 
 _TICK = Fraction(1, 1000)
 _APART_S = 0.06
-"""Sound whose time is so far from what was counted is put right: the microphone has paused."""
+"""Sound whose time is so far from what was counted is put right at once: the microphone has paused."""
+_DRIFT = 0.02
+"""Share by which smaller differences are put right with every piece of sound: clocks differ, and pieces come
+unevenly."""
 _MARK_S = 0.5
 
 
@@ -116,8 +120,8 @@ class Call:
         if self._muted or self.session is None:
             return
         expected_s = self._voice_at_s + self._voice.waiting / SOUND_RATE
-        if abs(at_s - expected_s) > _APART_S:
-            self._voice_at_s = at_s - self._voice.waiting / SOUND_RATE
+        apart_s = at_s - expected_s
+        self._voice_at_s += apart_s if abs(apart_s) > _APART_S else _DRIFT * apart_s
         for packet in self._voice.push(samples):
             packet_s = self._voice.packet_samples / SOUND_RATE
             self.session.push_voice(packet, self._voice_at_s - self._voice.delay_s, packet_s)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -17,16 +16,15 @@ from functools import partial
 import cv2
 import numpy as np
 
-from facecodec.call.config import CallConfig
+from facecodec.call.engine import Engine
 from facecodec.call.identity import FacePin
 from facecodec.call.pace import Pace
 from facecodec.call.peer import Peer
-from facecodec.call.receiver import SOUND_AFTER_S, CallReceiver, ShownFrame
+from facecodec.call.playout import ShownFrame
+from facecodec.call.receiver import SOUND_AFTER_S
 from facecodec.call.screen import SOUND_RATE, Picture, Screen
-from facecodec.call.sender import CallSender
 from facecodec.call.stats import ReceiverStats, SenderStats
 from facecodec.call.status import Identity
-from facecodec.call.threads import borrow
 from facecodec.call.voice import VoiceDecoder
 from facecodec.errors import TransportError
 from facecodec.transport import Channel, Datagram
@@ -38,8 +36,8 @@ _POLL_S = 0.015
 _WAITING_MAX = 512
 """Messages that wait for the receiver at most; more are dropped, as a network would."""
 _STATS_S = 0.5
-_GAP_MAX_S = 0.3
-"""Sound that is missing for longer is a pause, not a loss."""
+_GAP_S = (0.005, 0.3)
+"""Sound that is missing for less is only rounded on the way; for more, it is a pause, not a loss."""
 _MAKING_MAX_S = 0.1
 """Sound waits so long for pictures to be made, at most."""
 _MAKING_GAIN = 0.1
@@ -79,48 +77,6 @@ def fill(pixels: U8Array, height: int, width: int) -> U8Array:
     large = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     top, left = (size[1] - height) // 2, (size[0] - width) // 2
     return np.ascontiguousarray(large[top : top + height, left : left + width])
-
-
-class Engine:
-    """Sender and receiver, each with its thread; made by :meth:`load`, which takes a second or so.
-
-    Attributes:
-        sender: to be called on ``coding`` alone.
-        receiver: to be called under ``lock``.
-        coding: thread of the sender.
-        decoding: thread of the receiver.
-        lock: the sender asks the receiver for feedback.
-    """
-
-    def __init__(self) -> None:
-        self.coding, self.decoding, self.lock = borrow(), borrow(), threading.Lock()
-        self.sender: CallSender
-        self.receiver: CallReceiver
-
-    @classmethod
-    async def load(cls, config: CallConfig, pin: FacePin) -> Engine:
-        """Load the models, and that of ``pin``.
-
-        Raises:
-            WeightsError: those that are asked for are absent or damaged.
-        """
-        engine = cls()
-        engine.receiver = await engine.decoding.run(lambda: CallReceiver(config))
-        await engine.decoding.run(pin.load)
-        engine.sender = await engine.coding.run(lambda: CallSender(config))
-        engine.sender.feedback_source = engine._piggyback
-        return engine
-
-    async def close(self) -> None:
-        """Stop the sender, and give the threads back."""
-        await self.coding.run(self.sender.close)
-        await self.decoding.run(lambda: None)  # a picture may still be in the making
-        self.coding.give_back()
-        self.decoding.give_back()
-
-    def _piggyback(self, now_s: float) -> bytes:
-        with self.lock:
-            return self.receiver.piggyback(now_s)
 
 
 class MediaSession:
@@ -310,7 +266,7 @@ class MediaSession:
         parts = []
         for packet in self._engine.receiver.audio(now_s):
             gap = packet.pts - self._sound_end
-            if self._sound_end >= 0 and 0 < gap < _GAP_MAX_S * SOUND_RATE:
+            if self._sound_end >= 0 and _GAP_S[0] < gap / SOUND_RATE < _GAP_S[1]:
                 parts.append((self._voice.conceal(gap), self._sound_end / SOUND_RATE))
             self._sound_end = packet.pts + packet.duration
             parts.append((self._voice.decode(packet.data), packet.pts / SOUND_RATE))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from facecodec.motion.idle import IdleMotion
 from facecodec.motion.pose import Pose, blend
 from facecodec.transport.jitter import TimedBuffer
-from facecodec.types import CropTransform
+from facecodec.types import CropTransform, U8Array
 
 FRAMES_KEPT = 64
 _GAP_MAX_S = 0.6
@@ -61,6 +61,23 @@ class Shown(NamedTuple):
 
     frame: Received
     state: State
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownFrame:
+    """What is on the screen.
+
+    Attributes:
+        pixels: RGB, [H, W, 3].
+        pts_s: its time on the wire: the sender's time less ``CallSender.epoch_s``.
+        state: where it comes from.
+        crop: the square of the sender's picture that its reference picture shows.
+    """
+
+    pixels: U8Array
+    pts_s: float
+    state: State
+    crop: CropTransform
 
 
 class MotionPlayout:

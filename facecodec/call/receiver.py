@@ -7,7 +7,6 @@ dropped and counted. The same calls at the same times give the same results.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from facecodec.bitstream import (
     parse_unit,
 )
 from facecodec.call.config import CallConfig
-from facecodec.call.playout import MotionPlayout, Received, State
+from facecodec.call.playout import MotionPlayout, Received, ShownFrame, State
 from facecodec.call.reporter import Reporter
 from facecodec.call.stats import ReceiverStats
 from facecodec.decoder import DecodedMotion, Decoder
@@ -33,7 +32,7 @@ from facecodec.transport import Bundle, Channel, Datagram, Depacketiser, Message
 from facecodec.transport.bundle import BASE_MAX
 from facecodec.transport.jitter import PlayoutClock, TimedBuffer
 from facecodec.transport.packetise import feedback_datagram
-from facecodec.types import AudioPacket, CropTransform, U8Array
+from facecodec.types import AudioPacket
 
 _SIZE_MAX = 1280 * 1280
 """Pixels of a shown picture: a call's other side is not trusted to ask for more memory."""
@@ -48,23 +47,6 @@ _RATE = 48000
 _LOSS_LEAST, _LOSS_MOST_S = 2.5, 0.3
 """Frames so many steps apart, and no more seconds than this, are bridged: the delay leaves time for it where
 that happens often."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ShownFrame:
-    """What is on the screen.
-
-    Attributes:
-        pixels: RGB, [H, W, 3].
-        pts_s: its time on the wire: the sender's time less ``CallSender.epoch_s``.
-        state: where it comes from.
-        crop: the square of the sender's picture that its reference picture shows.
-    """
-
-    pixels: U8Array
-    pts_s: float
-    state: State
-    crop: CropTransform
 
 
 class CallReceiver:

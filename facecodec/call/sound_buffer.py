@@ -23,7 +23,7 @@ _FAR_S = 0.12
 _FOLLOW = 0.25
 """Share by which the known distance follows every piece."""
 _CONTIGUOUS_S = 0.005
-"""Pieces follow each other though their times are so far apart: they are rounded on the way."""
+"""Pieces follow each other though their times are so far apart: clocks differ, and times are rounded."""
 _MOST_S = 2.0
 
 
@@ -60,6 +60,8 @@ class SoundBuffer:
             samples = np.concatenate([np.zeros(round(gap * SOUND_RATE), np.float32), samples])
         elif gap < -_CONTIGUOUS_S:
             samples = samples[round(-gap * SOUND_RATE) :]
+        else:
+            self._start_s += gap
         self._samples = np.concatenate([self._samples, samples])
         self._drop(len(self._samples) - round(_MOST_S * SOUND_RATE))
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from facecodec.call.config import CallConfig
-from facecodec.call.receiver import CallReceiver, ShownFrame
+from facecodec.call.playout import ShownFrame
+from facecodec.call.receiver import CallReceiver
 from facecodec.call.sender import CallSender
 from facecodec.call.session import CallSession
 from facecodec.config import SpeedConfig

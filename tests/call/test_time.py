@@ -205,6 +205,21 @@ def test_sound_waits_for_its_time_and_what_is_late_is_left_out():
     assert buffer.heard_at(5.32) == pytest.approx(4.32)
 
 
+def test_a_clock_that_runs_apart_is_followed_without_a_gap():
+    buffer, made, apart = SoundBuffer(), 0, []
+    buffer.lag_s = 1.0
+    for i in range(1500):  # 30 s, the sender's clock 0.2 % fast
+        at = 10.0 + i * 0.02
+        while made * 1.002 / SOUND_RATE < at - 1.0 + 0.1:
+            buffer.put(tone(2880, made), round(made * 1.002 / SOUND_RATE * 400) / 400)
+            made += 2880
+        heard = buffer.take(CHUNK, at)
+        if i > 460:
+            assert np.abs(np.diff(heard)).max() < 0.05
+            apart.append(buffer.heard_at(at) - (at - 1.0))
+    assert np.abs(apart).max() < 0.03
+
+
 def test_sound_that_waits_is_bounded():
     buffer = SoundBuffer()
     for i in range(200):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facecodec.call.call import Call
+from facecodec.call.settings import CallSettings
 from facecodec.call.voice import VoiceConfig, VoiceDecoder, VoiceEncoder
 from facecodec.errors import ConfigError
 
@@ -63,3 +65,23 @@ def test_what_did_not_come_fades_out_and_junk_gives_nothing():
 def test_settings_have_ranges(field, value):
     with pytest.raises(ConfigError, match=field):
         VoiceConfig(**{field: value})
+
+
+def test_the_times_of_sound_follow_the_microphone():
+    class Session:
+        def __init__(self):
+            self.times: list[float] = []
+
+        def push_voice(self, packet, pts_s, seconds):
+            self.times.append(pts_s + call._voice.delay_s)
+
+    call = Call(CallSettings("ws://127.0.0.1:1", "room", "token"))
+    call.session = session = Session()
+    step = call._voice.packet_samples / 48000
+    for i in range(1000):
+        # the microphone pauses for 40 ms once, too short to be seen at once
+        call.push_sound(np.zeros(960, np.float32), 5.0 + i * 0.02 + (0.04 if i > 300 else 0.0))
+    times = np.array(session.times)
+    assert times[0] == pytest.approx(5.0)
+    assert times[-1] == pytest.approx(5.04 + (len(times) - 1) * step, abs=0.002)
+    assert np.abs(np.diff(times) - step).max() < 0.003
