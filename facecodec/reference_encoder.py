@@ -320,7 +320,7 @@ class ReferenceEncoder:
         return BackdropUnit(slot, StillCodec.AV1, coded.picture.shape[1], coded.picture.shape[0], coded.still)
 
     def _bytes_of_another(self, item: Tracked, crop: CropTransform) -> int:
-        """What another reference picture is reckoned to take: as the last one, with a backdrop if it needs one."""
+        """What another reference picture is reckoned to take: as the last, and a backdrop if needed."""
         shares = self._shares_backdrop(item.frame.pixels, crop)
         return self._still_bytes + (0 if shares else self._backdrop_bytes)
 

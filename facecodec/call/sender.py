@@ -11,12 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
-<<<<<<< HEAD
 from facecodec.bitstream import BackdropUnit, MotionUnit, ReferenceUnit, Unit, opus_duration, parse_unit
-=======
-from facecodec.bitstream import MotionUnit, ReferenceUnit, opus_duration, parse_unit
 from facecodec.call.bundling import BundleClock
->>>>>>> 4c0eaac (Call: bundles leave with the sound that fills them, sound is heard in step with the picture, planning waits for idle moments)
 from facecodec.call.config import CallConfig
 from facecodec.call.dispatch import Dispatch
 from facecodec.call.outgoing import SOUND_BYTES_MAX, Steering
