@@ -326,10 +326,12 @@ class ReferenceEncoder:
 
     def _shares_backdrop(self, pixels: U8Array, crop: CropTransform) -> bool:
         """Whether a reference picture can do with the newest backdrop, as far as the window shows."""
-        reach = self._window.first_cut(min(len(self._window), self._reach))
-        items = self._window.frames(reach)
+        waiting = min(len(self._window), self._reach)  # none, where a call plans between two groups
+        items = self._window.frames(self._window.first_cut(waiting)) if waiting else []
+        if items and items[0].is_cut:
+            return False
         ahead = [item.frame.pixels for item in items[_BACKDROP_STRIDE::_BACKDROP_STRIDE]]
-        return not items[0].is_cut and self.backdrops.serves(pixels, crop, ahead)
+        return self.backdrops.serves(pixels, crop, ahead)
 
     def _beside(self, active: Reference) -> list[Reference]:
         """The other pictures at hand that show the square of the one in use."""
