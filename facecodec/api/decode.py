@@ -7,27 +7,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
-from facecodec.api.report import OnProgress, Progress, check_part, single_threaded, stats_lines, writing
-from facecodec.bitstream import AudioCodec, AudioUnit, StreamHeader, UnitKind, opus_duration
+from facecodec.api.playback import AUDIO_RATE, Playback
+from facecodec.api.report import OnProgress, Progress, single_threaded, stats_lines, writing
+from facecodec.bitstream import AudioCodec, StreamHeader
 from facecodec.config import DecoderConfig
-from facecodec.container.fcv import DamagedUnit, FcvReader, UnitAt
+from facecodec.container.fcv import FcvReader
 from facecodec.decoder import Decoder
-from facecodec.errors import BitstreamError, ConfigError, TruncatedError
+from facecodec.errors import BitstreamError
 from facecodec.media.audio import OpusStreamInfo
 from facecodec.media.writer import VideoWriter, synthetic_mark
-from facecodec.types import AudioPacket, Frame, PacketKind
-
-_AUDIO_RATE = 48000
-_LOST = {
-    UnitKind.REFERENCE: PacketKind.REFERENCE,
-    UnitKind.PALETTE: PacketKind.PALETTE,
-    UnitKind.EXTENSION: PacketKind.EXTENSION,
-}
-"""Kinds of packets whose loss is told to the decoder by name."""
+from facecodec.types import AudioPacket, Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,107 +47,6 @@ class DecodeReport:
     warning: str | None
 
 
-class _Playback:
-    """Walks through a file: frames and sound of a stretch of time, and what went wrong on the way."""
-
-    def __init__(
-        self,
-        reader: FcvReader,
-        decoder: Decoder,
-        start_s: float,
-        duration_s: float | None,
-        *,
-        with_sound: bool,
-    ) -> None:
-        check_part(start_s, duration_s)
-        self.header = reader.header
-        self.warning: str | None = None
-        self.bytes_read = 0
-        self._reader, self._decoder = reader, decoder
-        base = self.header.time_base
-        self._from = self.header.start_pts + round(Fraction(start_s) / base)
-        self._to = None if duration_s is None else self._from + round(Fraction(duration_s) / base)
-        self._sound_end: int | None = None
-        self._sound_to: int | None = None
-        if self._to is not None:
-            self._sound_to = round((self._to - self.header.start_pts) * base * _AUDIO_RATE)
-        self._has_sound = with_sound and self.header.audio_codec == AudioCodec.OPUS
-        self._start_s = start_s
-        decoder.take(self.header)
-        if start_s > 0:
-            reader.seek(self._from)
-
-    def run(self) -> Iterator[Frame | AudioPacket]:
-        """Give frames (times as in the stream) and sound (samples since the first frame of the stream)."""
-        units = self._reader.units(resilient=True)
-        while True:
-            try:
-                at = next(units, None)
-            except BitstreamError as err:
-                self._warn(err)
-                return
-            if at is None:
-                return
-            self.bytes_read = at.offset + at.size
-            yield from self._take(at)
-            if self._ended() and self._sound_ended():
-                return
-
-    def nothing(self) -> BitstreamError | ConfigError:
-        """Why :meth:`run` has given no frame."""
-        last = self._decoder.position
-        if self.warning is None and last is not None and last < self._from:
-            end_s = float((last + self.header.frame_duration - self.header.start_pts) * self.header.time_base)
-            return ConfigError("start_s", self._start_s, f"before the end of the stream, at {end_s:.3f} s")
-        return BitstreamError(self.warning or "no frames in this part of the stream")
-
-    def _ended(self) -> bool:
-        last = self._decoder.position
-        return self._to is not None and last is not None and last >= self._to
-
-    def _sound_ended(self) -> bool:
-        """Whether the part's sound is there: it lies in the file a little behind its pictures."""
-        if not self._has_sound or self._sound_to is None:
-            return True
-        return self._sound_end is not None and self._sound_end >= self._sound_to
-
-    def _take(self, at: UnitAt) -> Iterator[Frame | AudioPacket]:
-        if isinstance(at.unit, DamagedUnit):
-            self._warn(at.unit.error)
-            self._decoder.lost(_LOST.get(at.kind))
-            self._sound_end = None
-        elif isinstance(at.unit, AudioUnit):
-            if self._has_sound:
-                yield from self._sound(at.unit)
-        elif not isinstance(at.unit, StreamHeader) and not self._ended():
-            try:
-                frames = self._decoder.take(at.unit, show_from=self._from, show_to=self._to)
-            except BitstreamError as err:
-                if at.is_spare:  # those that name it wait, and the warning comes then
-                    return
-                self._warn(err)
-                self._decoder.lost(_LOST.get(at.kind) if at.kind == UnitKind.PALETTE else None)
-                return
-            if self._decoder.needs_keyframe:
-                reason = "what it is made from is not there"
-                self._warn(BitstreamError(reason, unit="motion", offset=at.offset))
-            yield from frames
-
-    def _sound(self, unit: AudioUnit) -> Iterator[AudioPacket]:
-        if self._sound_end is None and not unit.absolute:
-            return
-        times = unit.resolve_pts(self._sound_end or 0)
-        self._sound_end = times[-1]
-        for data, pts in zip(unit.packets, times, strict=False):
-            if self._sound_to is None or pts < self._sound_to:
-                yield AudioPacket(data, pts, opus_duration(data))
-
-    def _warn(self, err: BitstreamError) -> None:
-        if self.warning is None:
-            cut = "the file is cut short: " if isinstance(err, TruncatedError) else "damaged: "
-            self.warning = cut + str(err)
-
-
 def decode_frames(
     src: str | Path,
     config: DecoderConfig | None = None,
@@ -180,7 +71,7 @@ def decode_frames(
     """
     config = config or DecoderConfig()
     with FcvReader(src) as reader, single_threaded():
-        play = _Playback(reader, Decoder(config), start_s, duration_s, with_sound=False)
+        play = Playback(reader, Decoder(config), start_s, duration_s, with_sound=False)
         for item in play.run():
             if isinstance(item, Frame):
                 yield item
@@ -228,7 +119,7 @@ def decode_file(
         reader = stack.enter_context(FcvReader(src))
         stack.enter_context(single_threaded())
         decoder = Decoder(config)
-        play = _Playback(reader, decoder, start_s, duration_s, with_sound=True)
+        play = Playback(reader, decoder, start_s, duration_s, with_sound=True)
         lines = stack.enter_context(stats_lines(stats)) if stats is not None else None
         stack.enter_context(writing(dst))
         output = _Output(play.header, lines, on_progress, _frame_count(reader, start_s, duration_s))
@@ -304,17 +195,17 @@ class _Output:
                 self.origin = item.pts
                 return
 
-    def write(self, writer: VideoWriter, items: Iterator[Frame | AudioPacket], play: _Playback) -> None:
+    def write(self, writer: VideoWriter, items: Iterator[Frame | AudioPacket], play: Playback) -> None:
         """Write what :meth:`find_first` read, and the rest."""
         for item in self._early:
             self._write_one(writer, item, play)
         for item in items:
             self._write_one(writer, item, play)
 
-    def _write_one(self, writer: VideoWriter, item: Frame | AudioPacket, play: _Playback) -> None:
+    def _write_one(self, writer: VideoWriter, item: Frame | AudioPacket, play: Playback) -> None:
         header, origin = self._header, self.origin or 0
         if isinstance(item, AudioPacket):
-            late = round((origin - header.start_pts) * header.time_base * _AUDIO_RATE)
+            late = round((origin - header.start_pts) * header.time_base * AUDIO_RATE)
             if item.pts - late >= -header.pre_skip:
                 writer.write_audio(AudioPacket(item.data, item.pts - late, item.duration))
             return
