@@ -1,4 +1,4 @@
-"""The commands, and the way from an exception to an exit code.
+"""The commands of the command line, and :func:`main`.
 
 Nothing heavy is imported before a command needs it: ``facecodec --help`` loads typer and rich alone.
 """
@@ -9,11 +9,8 @@ import json
 import logging
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Literal, cast
 
 import typer
@@ -24,33 +21,19 @@ from facecodec.cli import report, train
 from facecodec.cli.bench import bench
 from facecodec.cli.call import call, call_server
 from facecodec.cli.drive import drive
+from facecodec.cli.exit_codes import (
+    EXIT_BITSTREAM,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    complain,
+    explain,
+)
 from facecodec.cli.finetune import finetune
-from facecodec.cli.paths import OutputError, input_file, output_file, refuse_same, stats_file
+from facecodec.cli.paths import input_file, output_file, refuse_same, stats_file
+from facecodec.cli.signals import Terminated, signals_as_exceptions
 from facecodec.config import DecoderConfig, EncoderConfig, SpeedConfig
-from facecodec.errors import (
-    BitstreamError,
-    ConfigError,
-    FacecodecError,
-    MediaError,
-    MissingReferenceError,
-    TransportError,
-    WeightsError,
-)
-
-EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_MEDIA, EXIT_BITSTREAM, EXIT_WEIGHTS, EXIT_NETWORK = range(7)
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
-
-_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
-    (ConfigError, EXIT_USAGE),
-    (OutputError, EXIT_USAGE),
-    (WeightsError, EXIT_WEIGHTS),
-    (BitstreamError, EXIT_BITSTREAM),
-    (MissingReferenceError, EXIT_BITSTREAM),
-    (MediaError, EXIT_MEDIA),
-    (TransportError, EXIT_NETWORK),
-    (OSError, EXIT_MEDIA),
-    (FacecodecError, EXIT_INTERNAL),
-)
+from facecodec.errors import MediaError
 
 app = typer.Typer(
     name="facecodec",
@@ -197,7 +180,7 @@ def decode(
             )
     typer.echo(report.decode_summary(dst, done), err=True)
     if done.warning:
-        _complain(done.warning)
+        complain(done.warning)
         raise typer.Exit(EXIT_BITSTREAM)
 
 
@@ -265,10 +248,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in args
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
-    with _signals_as_exceptions() as came:
+    with signals_as_exceptions() as came:
         try:
             result = app(args=args, prog_name="facecodec", standalone_mode=False)
-        except _Terminated:
+        except Terminated:
             result = EXIT_TERMINATED
         except (KeyboardInterrupt, typer.Abort):
             result = EXIT_INTERRUPTED
@@ -276,73 +259,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             if debug:
                 logging.getLogger(__name__).exception("failed")
             if not came:
-                return _explain(err)
+                return explain(err)
             # Compiled libraries report a signal's exception in their callbacks as a failure of their own.
             result = EXIT_TERMINATED if signal.SIGTERM in came else EXIT_INTERRUPTED
     if result == EXIT_INTERRUPTED:  # typer's own answer to Ctrl-C too
-        _complain("interrupted")
+        complain("interrupted")
     elif result == EXIT_TERMINATED:
-        _complain("terminated")
+        complain("terminated")
     return result if isinstance(result, int) else EXIT_OK
-
-
-class _Terminated(SystemExit):
-    """SIGTERM came. Ends worker processes, which inherit the handler, without a traceback."""
-
-
-@contextmanager
-def _signals_as_exceptions() -> Iterator[set[int]]:
-    """Let SIGTERM end the block like an exception, as Ctrl-C does, so that temporary files are removed.
-
-    A second SIGTERM ends the process at once. What the caller has set for a signal stays as it is.
-
-    Yields:
-        The signals that have come so far.
-    """
-    came: set[int] = set()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        came.add(number)
-        raise KeyboardInterrupt
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        came.add(number)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise _Terminated(EXIT_TERMINATED)
-
-    wanted = [
-        (signal.SIGINT, signal.default_int_handler, interrupt),
-        (signal.SIGTERM, signal.SIG_DFL, terminate),
-    ]
-    if threading.current_thread() is not threading.main_thread():
-        wanted = []
-    ours = [
-        (number, usual, handler) for number, usual, handler in wanted if signal.getsignal(number) == usual
-    ]
-    for number, _, handler in ours:
-        signal.signal(number, handler)
-    try:
-        yield came
-    finally:
-        for number, usual, _ in ours:
-            signal.signal(number, usual)
-
-
-def _explain(err: Exception) -> int:
-    """Say what went wrong in one line; return the exit code for it."""
-    for kind, code in _EXIT_CODES:
-        if isinstance(err, kind):
-            _complain(str(err))
-            return code
-    describe = getattr(err, "format_message", None)  # typer's usage errors, whose base is private
-    if describe is not None:
-        message = describe()
-        if message:
-            _complain(message)
-        return EXIT_USAGE
-    _complain(f"unexpected {type(err).__name__}: {err} (--debug shows where)")
-    return EXIT_INTERNAL
-
-
-def _complain(message: str) -> None:
-    typer.echo(f"facecodec: error: {' '.join(message.split())}", err=True)
