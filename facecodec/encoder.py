@@ -167,16 +167,16 @@ class Encoder:
     @property
     def reference_quality(self) -> int:
         """Quality of reference pictures to come, 0 to 100; a call may change it."""
-        return self._references.quality
+        return self._references.stills.quality
 
     @reference_quality.setter
     def reference_quality(self, quality: int) -> None:
-        self._references.quality = quality
+        self._references.stills.quality = quality
 
     def request_keyframe(self) -> None:
         """Send a new reference picture with the next group that shows a face, and a backdrop beside it."""
         self._keyframe_asked = True
-        self._references.backdrops.forget()
+        self._references.stills.backdrops.forget()
 
     def acknowledge(self, ref_id: int) -> bool:
         """Say, in a call, that the receiver holds a reference picture: groups are made from it from now on.
@@ -191,7 +191,7 @@ class Encoder:
 
     def acknowledge_backdrop(self, ref_id: int) -> None:
         """Say, in a call, that the receiver holds the backdrop that was sent with a ref_id."""
-        self._references.backdrops.acknowledge(ref_id)
+        self._references.stills.backdrops.acknowledge(ref_id)
 
     def flush(self) -> list[Packet]:
         """Code what is left and return the last packets.

@@ -1,11 +1,9 @@
-"""The encoder of reference pictures, and of the backdrops beside them."""
+"""Which reference picture groups are made from, and which frame becomes the next one."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,30 +13,15 @@ from facecodec.analysis.references import Candidate, ReferenceChooser
 from facecodec.analysis.scene import SceneFitter
 from facecodec.analysis.serving import STRIDE, CoarseViewer, take_samples
 from facecodec.analysis.window import Tracked, TrackWindow
-from facecodec.bitstream import (
-    BackdropUnit,
-    ReferenceUnit,
-    StillCodec,
-    StreamHeader,
-    View,
-    pack_unit,
-)
-from facecodec.bitstream.mesh import encode_mesh
+from facecodec.bitstream import BackdropUnit, ReferenceUnit, StreamHeader
 from facecodec.config import EncoderConfig
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.workers import Workers
 from facecodec.motion.face import FaceMotion
-from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
-from facecodec.refpic.backdrop import BackdropKeeper, code_backdrop, covers
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
-from facecodec.refpic.intra import decode_still, encode_still
-from facecodec.refpic.lifetime import expected_service, quality_for
 from facecodec.refpic.pacing import Pacer
-from facecodec.track.crop import crop_picture
-from facecodec.types import CropTransform, F32Array, U8Array
-
-_BACKDROP_STRIDE = 16
-"""One frame in so many is looked at to see whether a backdrop still looks right."""
+from facecodec.still_encoder import StillEncoder
+from facecodec.types import F32Array
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +42,7 @@ class Source:
 
 
 class ReferenceEncoder:
-    """Chooses and codes what groups are made from.
+    """Chooses what groups are made from, and has it coded.
 
     Args:
         config: what changes the bytes.
@@ -73,8 +56,7 @@ class ReferenceEncoder:
     Attributes:
         active: the reference picture in use, once there is one.
         pending: one that was sent, and may not have arrived yet.
-        quality: of reference pictures that serve for a short time, 0 to 100.
-        backdrops: the newest backdrop.
+        stills: codes reference pictures and backdrops, and knows what the last ones took.
         is_ending: no frames come behind those of the window.
     """
 
@@ -93,19 +75,15 @@ class ReferenceEncoder:
         self.pending: Reference | None = None
         self.is_ending = False
         self._config, self._window, self._reach, self._grid = config, window, reach, scene_grid
-        self.quality, self._is_call = config.rate.ref_quality, config.lookahead == 0
-        self._acknowledged, self._sent, self._clock = acknowledged, 0, (0, Fraction(0))
-        self._length_s = None if config.lookahead == 0 or config.ref_quality is not None else length_s
-        self._careful = config.lookahead > 0 and config.preset != "realtime"
-        self._still_speed: Literal["best", "realtime"] = "best" if self._careful else "realtime"
+        self._is_call, self._acknowledged = config.lookahead == 0, acknowledged
+        self.stills = StillEncoder(config, window, reach, length_s=length_s, acknowledged=acknowledged)
         self._generator, self._pool = WarpGenerator(), pool
         self._buffer = ReferenceBuffer()
         self._chooser = ReferenceChooser(window, self._buffer, reach, config.size, config.intra_period)
         viewer = CoarseViewer(self._generator, scene_grid)
         self._planner = ReferencePlanner(viewer, config.rate.price, pool)
         self._pacer = Pacer(config.picture_bps)
-        self._unplanned, self._still_bytes, self._backdrop_bytes = 0, 0, 0
-        self.backdrops = BackdropKeeper(shares=not config.intra_period, acknowledged=acknowledged)
+        self._unplanned = 0
 
     def until_intra(self) -> int | None:
         """Frames before the intra period asks for another reference picture; None where there is none."""
@@ -168,13 +146,13 @@ class ReferenceEncoder:
     ) -> Generator[None, None, Candidate | None]:
         """As :meth:`plan` of a call, in parts; the plan is given up when another picture comes into use."""
         assert self.active is not None  # noqa: S101  asked for by the caller
-        active, self._planner.quality = self.active.reference, self.quality
+        active, self._planner.quality = self.active.reference, self.stills.quality
         held, self._unplanned = [active, *self._beside(active)], STRIDE
         tried = take_samples(items, points, active.crop)
         past = [self._planner.remember(sample) for sample in tried]
         if not past:
             return None
-        last_bytes = self._bytes_of_another(items[0], active.crop)
+        last_bytes = self.stills.bytes_of_another(items[0], active.crop)
         parts = self._planner.candidate_by_parts(held, past[-1], tried, last_bytes, TAIL)
         while True:
             try:
@@ -195,9 +173,9 @@ class ReferenceEncoder:
         """
         if not self.is_plan_due(items) or self.active is None:
             return None
-        crop, self._planner.quality = self.active.reference.crop, self._quality_at(items[0].frame.pts)
+        crop, self._planner.quality = self.active.reference.crop, self.stills.quality_at(items[0].frame.pts)
         held = [self.active.reference, *self._beside(self.active.reference)]
-        last_bytes = self._bytes_of_another(items[0], crop)
+        last_bytes = self.stills.bytes_of_another(items[0], crop)
         if self._is_call:
             self._unplanned = STRIDE
             tried = take_samples(items, points, crop)
@@ -246,7 +224,7 @@ class ReferenceEncoder:
                 self._buffer.all(),
                 self._window.frames(reach),
                 self._window.smoothed(reach)[0],
-                self._still_bytes + self._backdrop_bytes,
+                self.stills.picture_bytes + self.stills.backdrop_bytes,
             )
         else:
             other = self._chooser.from_buffer(self.active.reference, items, points)
@@ -273,65 +251,18 @@ class ReferenceEncoder:
             header: the stream's.
             at_once: use it from now on.
         """
-        crop, pixels = candidate.crop, candidate.frame.pixels
-        self._clock = (header.start_pts, header.time_base)
-        quality, speed = self._quality_at(candidate.frame.pts), self._still_speed
-        tried = candidate.still if speed == "realtime" else None
-        still = tried or encode_still(crop_picture(pixels, crop), quality, speed=speed)
-        levels = mesh_to_levels(crop.to_crop(candidate.points).astype(np.float64))
         if self._acknowledged and self.pending is not None:
             self._buffer.drop(self.pending.ref_id)
-        slot, pts = self._buffer.next_slot(), candidate.frame.pts
-        start = header.start_pts
-        place = (crop.x, crop.y, crop.side)
-        unit = ReferenceUnit(slot, pts - start, *place, StillCodec.AV1, encode_mesh(levels), still)
-        picture = decode_still(still, width=crop.size, height=crop.size)
-        reference = Reference(slot, pts, picture, levels_to_mesh(levels), crop)
-        self._buffer.put(reference)
-        self._chooser.keep(reference, candidate.patch)
-        backdrop = self._code_backdrop(candidate, header, slot)
-        self._sent += 1
-        self._still_bytes, size = len(pack_unit(unit)), len(pack_unit(backdrop)) if backdrop else 0
-        self._backdrop_bytes = size or self._backdrop_bytes
-        self._pacer.send(candidate.frame.time_s, self._still_bytes + size)
+        coded = self.stills.code(candidate, header, self._buffer.next_slot())
+        self._buffer.put(coded.reference)
+        self._chooser.keep(coded.reference, candidate.patch)
+        self._pacer.send(candidate.frame.time_s, coded.size)
         if self._acknowledged or (self._is_call and not at_once):
-            self.pending = reference
+            self.pending = coded.reference
         elif at_once:
             self.pending = None
-            self._activate(reference)
-        return unit, backdrop
-
-    def _quality_at(self, pts: int) -> int:
-        """Quality of a picture sent at a time, by how long it is likely to serve."""
-        if self._length_s is None:
-            return self.quality
-        seen_s = float((pts - self._clock[0]) * self._clock[1])
-        return quality_for(self.quality, expected_service(seen_s, self._length_s - seen_s, self._sent))
-
-    def _code_backdrop(self, candidate: Candidate, header: StreamHeader, slot: int) -> BackdropUnit | None:
-        """The backdrop of a reference picture; None where it is not seen, or shares the newest."""
-        crop, pixels = candidate.crop, candidate.frame.pixels
-        if header.view != View.FRAME or covers(crop, pixels.shape[1], pixels.shape[0]):
-            return None
-        if self._shares_backdrop(pixels, crop):
-            return None
-        coded = code_backdrop(pixels, crop, self._quality_at(candidate.frame.pts))
-        self.backdrops.put(coded, slot)
-        return BackdropUnit(slot, StillCodec.AV1, coded.picture.shape[1], coded.picture.shape[0], coded.still)
-
-    def _bytes_of_another(self, item: Tracked, crop: CropTransform) -> int:
-        """What another reference picture is reckoned to take: as the last, and a backdrop if needed."""
-        shares = self._shares_backdrop(item.frame.pixels, crop)
-        return self._still_bytes + (0 if shares else self._backdrop_bytes)
-
-    def _shares_backdrop(self, pixels: U8Array, crop: CropTransform) -> bool:
-        """Whether a reference picture can do with the newest backdrop, as far as the window shows."""
-        waiting = min(len(self._window), self._reach)  # none, where a call plans between two groups
-        items = self._window.frames(self._window.first_cut(waiting)) if waiting else []
-        if items and items[0].is_cut:
-            return False
-        ahead = [item.frame.pixels for item in items[_BACKDROP_STRIDE::_BACKDROP_STRIDE]]
-        return self.backdrops.serves(pixels, crop, ahead)
+            self._activate(coded.reference)
+        return coded.unit, coded.backdrop
 
     def _beside(self, active: Reference) -> list[Reference]:
         """The other pictures at hand that show the square of the one in use."""

@@ -257,7 +257,7 @@ def test_the_planner_counts_a_backdrop_only_where_one_would_be_sent(sending, fac
     monkeypatch.setattr(references._planner, "candidate", lambda *given: asked.append(given[3]))
     for pixels in [f.pixels for f in faces[1:10]] + [lit(f) for f in faces[10:20]]:
         sending.next(pixels)
-    stills, backdrop = references._still_bytes, references._backdrop_bytes
+    stills, backdrop = references.stills.picture_bytes, references.stills.backdrop_bytes
     assert min(stills, backdrop) > 500
     assert set(asked) == {stills, stills + backdrop}
     assert asked == sorted(asked)
