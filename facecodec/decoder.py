@@ -7,9 +7,6 @@ says so.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import cv2
@@ -33,6 +30,7 @@ from facecodec.generator.render import StreamRenderer
 from facecodec.generator.select import LoadedGenerator, load_generator, pick_device
 from facecodec.motion_decoder import DecodedMotion, MotionDecoder
 from facecodec.refpic.intra import decode_still
+from facecodec.timing import timed
 from facecodec.types import Frame, Packet, PacketKind, U8Array
 
 __all__ = ["DecodedMotion", "Decoder", "MotionDecoder"]
@@ -132,16 +130,16 @@ class Decoder:
         if isinstance(unit, StreamHeader):
             self._start(unit)
         elif isinstance(unit, ReferenceUnit):
-            with self._timed("still"):
+            with timed(self.timings, "still"):
                 self._take_reference(unit)
         elif isinstance(unit, BackdropUnit):
-            with self._timed("still"):
+            with timed(self.timings, "still"):
                 self._take_backdrop(unit, number)
         elif isinstance(unit, PaletteUnit):
-            with self._timed("still"):
+            with timed(self.timings, "still"):
                 self._take_palette(unit)
         elif isinstance(unit, MotionUnit):
-            with self._timed("entropy"):
+            with timed(self.timings, "entropy"):
                 motion = self._running().take_motion(unit)
             self.needs_keyframe = motion is None
             if motion is not None:
@@ -243,10 +241,10 @@ class Decoder:
         for start in range(0, len(wanted), self.config.speed.batch):
             picked = wanted[start : start + self.config.speed.batch]
             scene = None if motion.scene is None else motion.scene[picked]
-            with self._timed("generator"):
+            with timed(self.timings, "generator"):
                 shares = None if weights is None else weights[picked]
                 pictures = renderer.render(motion.ref_id, motion.meshes[picked], scene, others, shares)
-            with self._timed("composite"):
+            with timed(self.timings, "composite"):
                 for i, picture in zip(picked, pictures, strict=True):
                     shown = self._composite(motion.ref_id, picture)
                     frames.append(Frame(shown, motion.pts[i], header.time_base))
@@ -283,9 +281,3 @@ class Decoder:
             backdrop = np.full((header.height, header.width, 3), 128, np.uint8)
         kind = PoissonPaster if self.config.composite == "poisson" else Paster
         return kind(header.width, header.height, crop, backdrop)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings.setdefault(stage, []).append(time.perf_counter() - start)

@@ -6,9 +6,7 @@ that are ready, :meth:`Encoder.flush` returns the rest. :meth:`Encoder._advance`
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from fractions import Fraction
 
 import numpy as np
@@ -29,6 +27,7 @@ from facecodec.motion_encoder import MotionEncoder
 from facecodec.palette_encoder import PaletteEncoder
 from facecodec.reference_encoder import ReferenceEncoder
 from facecodec.stream_start import StreamStart, check_frame
+from facecodec.timing import timed
 from facecodec.track.crop import crop_picture
 from facecodec.track.tracker import make_tracker
 from facecodec.types import CropTransform, F32Array, F64Array, Frame, I32Array, Packet, PacketKind
@@ -145,7 +144,7 @@ class Encoder:
         if self._planning is None:
             return []
         try:
-            with self._timed("plan"):
+            with timed(self.timings, "plan"):
                 next(self._planning)
         except StopIteration as done:
             self._planning = None
@@ -264,10 +263,10 @@ class Encoder:
             if self._references.is_plan_due(items) and self._planning is None:
                 self._planning = self._improve_by_parts(items, points)
             return []
-        with self._timed("plan"):
+        with timed(self.timings, "plan"):
             candidate = self._references.plan(items, points) if self.may_send_reference else None
         packets = [] if candidate is None else self._send_reference(candidate, at_once=False)
-        with self._timed("plan"):
+        with timed(self.timings, "plan"):
             changed = self._references.take_best(items, points)
         if changed:
             self.motion.start()
@@ -291,7 +290,7 @@ class Encoder:
         """Code a reference picture, and the backdrop beside it if it needs one."""
         assert self.header is not None  # noqa: S101  set with the first
         before = self._references.active
-        with self._timed("still"):
+        with timed(self.timings, "still"):
             unit, backdrop = self._references.code(candidate, self.header, at_once)
         if self._references.active is not before:
             self.motion.start()
@@ -312,7 +311,7 @@ class Encoder:
         assert header is not None and active is not None  # noqa: S101, PT018  sent just before
         if not self._palettes.is_due(active.reference, active.motion, items[-1].frame.pts):
             return []
-        with self._timed("palette"):
+        with timed(self.timings, "palette"):
             unit = self._palettes.code(header)
         if unit is None:
             return []
@@ -335,12 +334,12 @@ class Encoder:
         assert header is not None and active is not None  # noqa: S101, PT018  sent just before
         times = [item.frame.pts for item in items]
         crop, reset = active.reference.crop, self.motion.resets(header, times[0])
-        with self._timed("motion"):
+        with timed(self.timings, "motion"):
             faces = self.motion.code_faces(active.motion, crop.to_crop(points), valid, reset)
         residuals = faces.residuals
         pictures = [crop_picture(item.frame.pixels, crop) for item in items]
         if active.fitter is not None:
-            with self._timed("scene"):
+            with timed(self.timings, "scene"):
                 scene = self.motion.code_scene(
                     active.fitter, active.reference, pictures, faces.meshes, valid, reset
                 )
@@ -359,19 +358,13 @@ class Encoder:
         """Entropy code a group, and look at it as a viewer will."""
         header, active = self.header, self._references.active
         assert header is not None and active is not None  # noqa: S101, PT018  sent just before
-        with self._timed("code"):
+        with timed(self.timings, "code"):
             group = self.motion.pack(header, active.reference.ref_id, times, residuals, held)
         self._references.note(len(times))
         cost = GroupCost(times, held, rms, group.face_bits, group.scene_bits)
         self._monitor.take_motion(group.unit, cost, sources)
         duration = times[-1] - times[0] + header.frame_duration
         return _packet(group.unit, times[0], duration, group.unit.reset)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings.setdefault(stage, []).append(time.perf_counter() - start)
 
 
 def _packet(unit: Unit, pts: int, duration: int = 0, is_random_access: bool = False) -> Packet:
