@@ -53,12 +53,12 @@ class CallThread:
         serve(self._jobs)
 
 
-_MALLOPT = ((-8, 2), (-3, 4 << 20), (-1, 64 << 20))
+_MALLOPT = ((-8, 1), (-3, 4 << 20), (-1, 64 << 20))
 """``M_ARENA_MAX``, ``M_MMAP_THRESHOLD`` and ``M_TRIM_THRESHOLD`` of glibc's ``mallopt``, and their values."""
 
 
 def keep_memory() -> None:
-    """Let the process keep the memory that it frees, in two arenas: to be called before threads start.
+    """Let the process keep the memory that it frees, in one arena: to be called before threads start.
 
     glibc gives the memory of a picture back when it is done, and the next picture faults it in again, page by
     page: 1300 to 1800 faults and a fifth of the time of a picture (``warp-0``, 256x256). An arena for every

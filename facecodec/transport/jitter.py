@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-MEMORY_S = 8.0
+MEMORY_S = 5.0
 _SAMPLES = 400
 _LATE_SHARE = 0.05
 """Share of what arrives that may come too late to be shown in time."""
@@ -23,7 +23,7 @@ DELAY_MAX_S = 0.8
 class PlayoutClock:
     """The time of what is shown: the sender's time, less a delay that follows the path's jitter.
 
-    Every arrival says how long after its own time it came; the delay is what all but 5 % of the last 8
+    Every arrival says how long after its own time it came; the delay is what all but 5 % of the last 5
     seconds needed. It grows and shrinks slowly, as playing faster or slower by 8 % does not show.
 
     Attributes:
@@ -62,12 +62,12 @@ class PlayoutClock:
 
     @property
     def delay_s(self) -> float:
-        """How much later things are shown than the fastest of the last 8 seconds arrived."""
+        """How much later things are shown than the fastest of the last 5 seconds arrived."""
         return 0.0 if self._offset is None else self._offset - self._least
 
     @property
     def jitter_s(self) -> float:
-        """How much longer the slow ones took than the fastest, of the last 8 seconds."""
+        """How much longer the slow ones took than the fastest, of the last 5 seconds."""
         return self._wanted - self._least
 
     def _offset_at(self, now_s: float) -> float:
