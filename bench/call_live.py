@@ -164,7 +164,8 @@ def table(result: dict) -> str:
     before, after = (", ".join(f"{v:.1f}" for v in result[key]) for key in ("load_before", "load_after"))
     others = result["cores_taken_by_others"]
     head = (
-        f"{result['seconds']:.0f} s between two processes of a machine of {result['facts']['cores']} cores; "
+        f"`python bench/call_live.py {result['clip']} --seconds {result['seconds']:.0f}`: a call between "
+        f"two processes of a machine of {result['facts']['cores']} cores; "
         f"load before {before}, after {after}; others took {others} cores meanwhile.\n\n"
     )
     return head + markdown_table(["", "first", "second"], rows)
@@ -186,6 +187,7 @@ async def main(args: argparse.Namespace) -> None:
     others_s = busy() - busy_s - sum(end["cpu_s"] for end in said)
     result = {
         "facts": facts(),
+        "clip": Path(args.clip).name,
         "seconds": args.seconds,
         "load_before": load,
         "load_after": os.getloadavg(),
