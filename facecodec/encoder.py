@@ -6,14 +6,13 @@ that are ready, :meth:`Encoder.flush` returns the rest. :meth:`Encoder._advance`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 
-from facecodec.analysis.references import Candidate
 from facecodec.analysis.window import Tracked, TrackWindow
-from facecodec.bitstream import StreamHeader, Unit, pack_unit
+from facecodec.bitstream import StreamHeader, packet_of
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.errors import NoFaceError
 from facecodec.generator.select import pick_device
@@ -26,11 +25,12 @@ from facecodec.motion.scene import scene_grid
 from facecodec.motion_encoder import MotionEncoder
 from facecodec.palette_encoder import PaletteEncoder
 from facecodec.reference_encoder import ReferenceEncoder
+from facecodec.reference_selection import ReferenceSelection
 from facecodec.stream_start import StreamStart, check_frame
 from facecodec.timing import timed
 from facecodec.track.crop import crop_picture
 from facecodec.track.tracker import make_tracker
-from facecodec.types import CropTransform, F32Array, F64Array, Frame, I32Array, Packet, PacketKind
+from facecodec.types import F32Array, F64Array, Frame, I32Array, Packet
 
 GROUP = 16
 """Frames of a motion unit with look-ahead."""
@@ -56,11 +56,8 @@ class Encoder:
     Attributes:
         group: frames of a motion unit; in a call it may be changed between frames.
         motion: codes groups; a call tells it what to predict from, and the quantisation parameter.
-        may_send_reference: whether a new reference picture may be sent that was not asked for; a call
-            puts it off while it would cost too much.
         timings: seconds of each call of each stage (track, plan, still, palette, motion, scene, code,
             quality).
-        header: the stream header, once it is known.
     """
 
     def __init__(
@@ -76,7 +73,6 @@ class Encoder:
     ) -> None:
         self.config = config or EncoderConfig()
         self.timings: dict[str, list[float]] = {}
-        self.header: StreamHeader | None = None
         self.group = GROUP if self.config.lookahead else 1
         speed = speed or SpeedConfig()
         model = load_face_model()
@@ -91,7 +87,7 @@ class Encoder:
         self._window = TrackWindow(tracker, self.config.lookahead == 0, self.timings)
         rate = self.config.rate
         grid = scene_grid(rate.qp) if self.config.scene_points == "auto" else 0
-        self._start = StreamStart(self.config, tracker.keypoint_set, grid, frame_rate, audio)
+        start = StreamStart(self.config, tracker.keypoint_set, grid, frame_rate, audio)
         reach = self.group + self.config.lookahead
         self.motion = MotionEncoder(model.basis.shape[0], grid, rate.qp)
         pool = workers(speed.threads)
@@ -99,14 +95,15 @@ class Encoder:
             self.config, self._window, reach, grid, pool, length_s=length_s, acknowledged=acknowledged
         )
         self._palettes = PaletteEncoder(self.config, self._window, reach, pool)
-        self._acknowledged, self._keyframe_asked = acknowledged, False
-        self._planning: Generator[None, None, list[Packet]] | None = None
-        self.may_send_reference = True
+        self._acknowledged = acknowledged
         if acknowledged:
             self._monitor: QualityMonitor = NoMonitor()
         else:
             local = LocalDecoder(self.config.preset, pick_device(speed.device), speed.threads)
             self._monitor = QualityMonitor(local, on_frame, self.timings)
+        self._selection = ReferenceSelection(
+            self._references, self.motion, self._monitor, start, self.timings, acknowledged=acknowledged
+        )
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
         self._pushed_pts: int | None = None
@@ -141,16 +138,21 @@ class Encoder:
         Returns:
             Now and then a reference picture that pays; mostly nothing.
         """
-        if self._planning is None:
-            return []
-        try:
-            with timed(self.timings, "plan"):
-                next(self._planning)
-        except StopIteration as done:
-            self._planning = None
-            packets: list[Packet] = done.value
-            return packets
-        return []
+        return self._selection.plan()
+
+    @property
+    def header(self) -> StreamHeader | None:
+        """The stream header, once it is known."""
+        return self._selection.header
+
+    @property
+    def may_send_reference(self) -> bool:
+        """Whether a picture may be sent that was not asked for; a call puts off what costs too much."""
+        return self._selection.may_send
+
+    @may_send_reference.setter
+    def may_send_reference(self, may_send: bool) -> None:
+        self._selection.may_send = may_send
 
     @property
     def ref_id(self) -> int | None:
@@ -174,7 +176,7 @@ class Encoder:
 
     def request_keyframe(self) -> None:
         """Send a new reference picture with the next group that shows a face, and a backdrop beside it."""
-        self._keyframe_asked = True
+        self._selection.is_asked = True
         self._references.stills.backdrops.forget()
 
     def acknowledge(self, ref_id: int) -> bool:
@@ -183,10 +185,7 @@ class Encoder:
         Returns:
             Whether this changes the picture in use; the next group is then a random access point.
         """
-        if not self._references.acknowledge(ref_id):
-            return False
-        self.motion.start()
-        return True
+        return self._selection.acknowledge(ref_id)
 
     def acknowledge_backdrop(self, ref_id: int) -> None:
         """Say, in a call, that the receiver holds the backdrop that was sent with a ref_id."""
@@ -206,7 +205,7 @@ class Encoder:
         if self._references.active is None:
             raise NoFaceError("input", "no face was found in any frame")
         quality = self._monitor.finish()
-        return packets if quality is None else [*packets, _packet(quality, self._pushed_pts or 0)]
+        return packets if quality is None else [*packets, packet_of(quality, self._pushed_pts or 0)]
 
     def close(self) -> None:
         """Stop the tracking thread; for an encoder that is given up before :meth:`flush`."""
@@ -224,7 +223,7 @@ class Encoder:
                 self._window.drop(count)
                 return []
             points = np.repeat(self._last_points[None], count, axis=0)
-        packets += self._choose_reference(items, points)
+        packets += self._selection.choose(items, points, self._blind)
         if self._references.active is None:
             self._window.drop(count)
             return packets
@@ -234,76 +233,6 @@ class Encoder:
         self._last_points = points[-1]
         self._window.drop(count)
         return packets
-
-    def _choose_reference(self, items: list[Tracked], points: F32Array) -> list[Packet]:
-        """Keep the reference picture, take one from the buffer, or send another."""
-        references = self._references
-        asked = self._keyframe_asked and any(item.landmarks is not None for item in items)
-        if not asked:
-            if references.is_busy(items[0]):
-                return []
-            if references.take_arrived(items[0]):
-                self.motion.start()
-                return []
-            if references.still_serves(items, points):
-                return self._improve_references(items, points)
-            if references.take_from_buffer(items, points):
-                self.motion.start()
-                return []
-            if references.active is not None and not self.may_send_reference:
-                return []
-        self._keyframe_asked = False
-        candidate = references.candidate(self.header.coded_size if self.header else None)
-        packets = [] if self.header is not None else [self._start_stream(items, candidate.crop)]
-        return packets + self._send_reference(candidate, asked or not references.is_paced(items[0]))
-
-    def _improve_references(self, items: list[Tracked], points: F32Array) -> list[Packet]:
-        """Send another reference picture where one pays, and use the one that serves best."""
-        if self._acknowledged:
-            if self._references.is_plan_due(items) and self._planning is None:
-                self._planning = self._improve_by_parts(items, points)
-            return []
-        with timed(self.timings, "plan"):
-            candidate = self._references.plan(items, points) if self.may_send_reference else None
-        packets = [] if candidate is None else self._send_reference(candidate, at_once=False)
-        with timed(self.timings, "plan"):
-            changed = self._references.take_best(items, points)
-        if changed:
-            self.motion.start()
-        return packets
-
-    def _improve_by_parts(
-        self, items: list[Tracked], points: F32Array
-    ) -> Generator[None, None, list[Packet]]:
-        """The same in a call, behind the group that it looks at."""
-        references, candidate = self._references, None
-        if self.may_send_reference:
-            candidate = yield from references.plan_by_parts(items, points)
-        if candidate is not None and references.pending is None:
-            return self._send_reference(candidate, at_once=False)
-        yield
-        if references.pending is None and references.take_best(items, points):
-            self.motion.start()
-        return []
-
-    def _send_reference(self, candidate: Candidate, at_once: bool) -> list[Packet]:
-        """Code a reference picture, and the backdrop beside it if it needs one."""
-        assert self.header is not None  # noqa: S101  set with the first
-        before = self._references.active
-        with timed(self.timings, "still"):
-            unit, backdrop = self._references.code(candidate, self.header, at_once)
-        if self._references.active is not before:
-            self.motion.start()
-        self._monitor.take_reference(unit, candidate.frame, candidate.points)
-        stills = (unit,) if backdrop is None else (unit, backdrop)
-        return [_packet(still, candidate.frame.pts) for still in stills]
-
-    def _start_stream(self, items: list[Tracked], crop: CropTransform) -> Packet:
-        height, width = self._shape[:2] if self._shape else (0, 0)
-        times = self._blind + [item.frame.pts for item in items]
-        self.header = self._start.header(times, items[0].frame.time_base, crop, width, height)
-        self._monitor.start(self.header)
-        return _packet(self.header, times[0])
 
     def _code_palette(self, items: list[Tracked]) -> list[Packet]:
         """Send palette entries that pay in what lies ahead."""
@@ -316,7 +245,7 @@ class Encoder:
         if unit is None:
             return []
         self._monitor.take_palette(unit)
-        return [_packet(unit, items[0].frame.pts)]
+        return [packet_of(unit, items[0].frame.pts)]
 
     def _code_blind(self) -> list[Packet]:
         """Code the frames before the first face: the reference picture, held."""
@@ -364,8 +293,4 @@ class Encoder:
         cost = GroupCost(times, held, rms, group.face_bits, group.scene_bits)
         self._monitor.take_motion(group.unit, cost, sources)
         duration = times[-1] - times[0] + header.frame_duration
-        return _packet(group.unit, times[0], duration, group.unit.reset)
-
-
-def _packet(unit: Unit, pts: int, duration: int = 0, is_random_access: bool = False) -> Packet:
-    return Packet(PacketKind(unit.KIND.label), pack_unit(unit), pts, duration, is_random_access)
+        return packet_of(group.unit, times[0], duration, group.unit.reset)

@@ -7,7 +7,7 @@ from facecodec.bitstream.index import IndexEntry, IndexUnit
 from facecodec.bitstream.palette import PaletteUnit, Place
 from facecodec.bitstream.quality import QualityUnit
 from facecodec.bitstream.state import MotionState
-from facecodec.bitstream.syntax import Unit, pack_unit, parse_payload, parse_unit
+from facecodec.bitstream.syntax import Unit, pack_unit, packet_of, parse_payload, parse_unit
 from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit, StillCodec
 
 MAGIC = b"FCV\x1a"
@@ -37,6 +37,7 @@ __all__ = [
     "frame_unit",
     "opus_duration",
     "pack_unit",
+    "packet_of",
     "parse_payload",
     "parse_unit",
     "parse_unit_head",

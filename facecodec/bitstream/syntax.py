@@ -10,6 +10,7 @@ from facecodec.bitstream.palette import PaletteUnit
 from facecodec.bitstream.quality import EXTENSION_ID, QualityUnit
 from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit
 from facecodec.errors import BitstreamError, LimitError
+from facecodec.types import Packet, PacketKind
 
 Unit = (
     StreamHeader
@@ -42,6 +43,15 @@ def pack_unit(unit: Unit) -> bytes:
         LimitError: the payload is longer than its type allows.
     """
     return frame_unit(unit.KIND, unit.pack())
+
+
+def packet_of(unit: Unit, pts: int, duration: int = 0, is_random_access: bool = False) -> Packet:
+    """A unit as a packet; fields as those of :class:`~facecodec.types.Packet`.
+
+    Raises:
+        LimitError: as :func:`pack_unit`.
+    """
+    return Packet(PacketKind(unit.KIND.label), pack_unit(unit), pts, duration, is_random_access)
 
 
 def parse_payload(kind: UnitKind, payload: bytes, *, offset: int | None = None) -> Unit:

@@ -178,7 +178,7 @@ def test_reference_pictures_share_a_backdrop_that_has_arrived(name, clip, drawn,
 
     def send_picture(now, call):
         if now > 1.0 and abs(now % 1.0 - 0.2) < 0.001:
-            call.sender.encoder._keyframe_asked = True  # not by request_keyframe: that sends a backdrop too
+            call.sender.encoder._selection.is_asked = True  # request_keyframe sends a backdrop too
 
     def queue(self, data, ref_id=None, backdrop_of=None):
         sent.append("backdrop" if backdrop_of is not None else "picture" if ref_id is not None else "header")

@@ -195,7 +195,7 @@ class Sending:
     def send(self, pixels: np.ndarray | None = None) -> list[PacketKind]:
         """Code the next frame as a reference picture; the kinds of what is sent, without motion."""
         if self._count:
-            self.encoder._keyframe_asked = True  # not by request_keyframe: that means that all may be lost
+            self.encoder._selection.is_asked = True  # request_keyframe means that all may be lost
         return self.next(pixels)
 
     def next(self, pixels: np.ndarray | None = None) -> list[PacketKind]:
