@@ -27,8 +27,8 @@ from scipy.stats import pearsonr, spearmanr
 
 from facecodec import DecoderConfig, Encoder, EncoderConfig, FacecodecError, SpeedConfig
 from facecodec.analysis.quality import Departure, foretell
-from facecodec.api.report import single_threaded
 from facecodec.container import FcvWriter
+from facecodec.generator.workers import single_threaded
 from facecodec.media.reader import VideoReader
 from facecodec.metrics.landmark import Box, expression_boxes
 from facecodec.metrics.perceptual import Lpips

@@ -26,9 +26,9 @@ from report import cell, facts, markdown_table, mean, write_json
 from rich.console import Console
 
 from facecodec import EncoderConfig, FacecodecError
-from facecodec.api.report import single_threaded
 from facecodec.bitstream import StreamHeader
 from facecodec.generator import model
+from facecodec.generator.workers import single_threaded
 from facecodec.metrics.perceptual import Lpips
 from facecodec.metrics.psnr import psnr
 

@@ -33,8 +33,8 @@ from facecodec import (
     Packet,
     SpeedConfig,
 )
-from facecodec.api.report import single_threaded
 from facecodec.errors import MediaError
+from facecodec.generator.workers import single_threaded
 from facecodec.media.reader import VideoReader
 
 WARM_UP_CALLS = 1

@@ -1,7 +1,7 @@
 """The encoder: frames in, packets out.
 
 The shape is that of a codec context in PyAV: :meth:`Encoder.encode` takes a frame and returns the packets
-that are ready, :meth:`Encoder.flush` returns the rest. :meth:`Encoder._advance` lists the stages.
+that are ready, :meth:`Encoder.flush` returns the rest. :meth:`Encoder._code_next` lists the stages.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from facecodec.analysis.window import Tracked, TrackWindow
 from facecodec.bitstream import StreamHeader, packet_of
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.errors import NoFaceError
 from facecodec.generator.select import pick_device
-from facecodec.generator.workers import workers
+from facecodec.generator.workers import single_threaded, workers
 from facecodec.local_decoder import LocalDecoder, Sources
 from facecodec.media.audio import OpusStreamInfo
 from facecodec.monitor import FrameStats, GroupCost, NoMonitor, QualityMonitor
@@ -104,6 +105,7 @@ class Encoder:
         self._selection = ReferenceSelection(
             self._references, self.motion, self._monitor, start, self.timings, acknowledged=acknowledged
         )
+        self._blas = ThreadpoolController()
         self._blind: list[int] = []
         self._shape: tuple[int, ...] | None = None
         self._pushed_pts: int | None = None
@@ -133,12 +135,9 @@ class Encoder:
         return packets
 
     def plan(self) -> list[Packet]:
-        """Do a part of what can wait, some ten milliseconds at most: in a call, when nothing is urgent.
-
-        Returns:
-            Now and then a reference picture that pays; mostly nothing.
-        """
-        return self._selection.plan()
+        """In a call, when nothing is urgent: do ten milliseconds of what can wait, and return what pays."""
+        with single_threaded(self._blas):
+            return self._selection.plan()
 
     @property
     def header(self) -> StreamHeader | None:
@@ -212,6 +211,10 @@ class Encoder:
         self._window.close()
 
     def _advance(self, count: int) -> list[Packet]:
+        with single_threaded(self._blas):
+            return self._code_next(count)
+
+    def _code_next(self, count: int) -> list[Packet]:
         """Code the next group, up to a cut."""
         count = self._window.first_cut(min(count, len(self._window), self._references.until_intra() or count))
         items = self._window.frames(count)

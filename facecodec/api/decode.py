@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import IO
 
 from facecodec.api.playback import AUDIO_RATE, Playback
-from facecodec.api.report import OnProgress, Progress, single_threaded, stats_lines, writing
+from facecodec.api.report import OnProgress, Progress, stats_lines, writing
 from facecodec.bitstream import AudioCodec, StreamHeader
 from facecodec.config import DecoderConfig
 from facecodec.container.fcv import FcvReader
 from facecodec.decoder import Decoder
 from facecodec.errors import BitstreamError
+from facecodec.generator.workers import single_threaded
 from facecodec.media.audio import OpusStreamInfo
 from facecodec.media.writer import VideoWriter, synthetic_mark
 from facecodec.types import AudioPacket, Frame

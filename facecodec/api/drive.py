@@ -11,13 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from facecodec.api.report import OnProgress, Progress, single_threaded, writing
+from facecodec.api.report import OnProgress, Progress, writing
 from facecodec.api.subjects import DriverTrack, Portrait, read_portrait, track_driver
 from facecodec.composite import Paster
 from facecodec.config import SpeedConfig
 from facecodec.errors import ConfigError, MediaError
 from facecodec.generator.render import StreamRenderer
 from facecodec.generator.select import load_generator, pick_device
+from facecodec.generator.workers import single_threaded
 from facecodec.media.audio import OpusReader, read_opus
 from facecodec.media.writer import CONTAINERS, VideoWriter, synthetic_mark
 from facecodec.motion.retarget import Retargeter, find_match

@@ -16,7 +16,6 @@ from facecodec.api.report import (
     Progress,
     StreamQuality,
     check_part,
-    single_threaded,
     stats_lines,
 )
 from facecodec.bitstream import MAGIC, AudioUnit, QualityUnit, pack_unit, parse_unit
@@ -24,6 +23,7 @@ from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.container.fcv import FcvWriter
 from facecodec.encoder import Encoder
 from facecodec.errors import MediaError, NoFaceError
+from facecodec.generator.workers import single_threaded
 from facecodec.media.atomic import atomic_path
 from facecodec.media.audio import OpusReader, read_opus
 from facecodec.media.reader import VideoReader

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import IO, Self
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
 
 from facecodec.bitstream import MotionUnit, QualityUnit, Unit, UnitKind
 from facecodec.bitstream.quality import STEPS
@@ -153,19 +151,3 @@ def check_part(start_s: float, duration_s: float | None) -> None:
         raise ConfigError("start_s", start_s, "seconds, 0 or more")
     if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
         raise ConfigError("duration_s", duration_s, "more than 0 seconds")
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """Run torch and BLAS on one thread inside.
-
-    Encoder and decoder share their work out by stages and frames instead: threads within small operations
-    wait for each other whenever another program wants a core.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from facecodec.analysis.window import TrackWindow
-from facecodec.api.report import OnProgress, Progress, check_part, single_threaded
+from facecodec.api.report import OnProgress, Progress, check_part
 from facecodec.errors import MediaError, NoFaceError
+from facecodec.generator.workers import single_threaded
 from facecodec.media.reader import VideoReader
 from facecodec.track.tracker import MeshTracker
 from facecodec.types import F32Array, Frame, U8Array

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from facecodec.api.report import single_threaded
 from facecodec.bitstream import StreamHeader
 from facecodec.config import DecoderConfig, EncoderConfig, SpeedConfig
 from facecodec.container.fcv import DamagedUnit, FcvReader, FcvWriter
 from facecodec.decoder import Decoder
 from facecodec.encoder import Encoder
 from facecodec.errors import FacecodecError
+from facecodec.generator.workers import single_threaded
 from facecodec.media.reader import VideoReader
 
 _SPEED = SpeedConfig(device="cpu", threads=1)

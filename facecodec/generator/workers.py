@@ -13,12 +13,14 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 _T = TypeVar("_T")
 _Job = tuple["Future[Any]", Callable[[], Any]]
@@ -75,6 +77,25 @@ class Workers:
         torch.set_num_threads(1)
         started.wait()
         serve(self._jobs)
+
+
+@contextmanager
+def single_threaded(blas: ThreadpoolController | None = None) -> Iterator[None]:
+    """Run torch and BLAS on one thread inside.
+
+    Encoder and decoder share their work out by stages and frames instead: threads within small operations
+    wait for each other whenever another program wants a core.
+
+    Args:
+        blas: the process's BLAS libraries; looked for if None, which takes milliseconds.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with (blas or ThreadpoolController()).limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def serve(jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> NoReturn:
