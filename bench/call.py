@@ -130,7 +130,8 @@ def figures(
         "first_picture_s": shown[0][0] if shown else None,
         "frozen": frozen / max(len(shown) - 1, 1),
         "states": {
-            name: states.count(name) / len(states) for name in ("live", "interpolated", "idle", "lost")
+            name: states.count(name) / max(len(states), 1)
+            for name in ("live", "interpolated", "idle", "lost")
         },
         "recovery_s": back[0] - end if back and end is not None else None,
         "frames_sent": sent.frames,

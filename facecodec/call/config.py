@@ -9,7 +9,14 @@ from facecodec.errors import ConfigError
 from facecodec.transport import SCTP, Overhead
 
 _ENCODER = EncoderConfig(
-    view="crop", qp=24, scene_points="off", palette="off", lookahead=0, preset="realtime", audio_bps=6000
+    view="crop",
+    qp=24,
+    ref_quality=55,
+    scene_points="off",
+    palette="off",
+    lookahead=0,
+    preset="realtime",
+    audio_bps=6000,
 )
 
 

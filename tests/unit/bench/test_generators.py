@@ -141,7 +141,7 @@ def test_columns_follow_the_options(toy):
     ]
     assert found[1].extras == Extras()
     assert found[1].extras.none
-    assert found[4].extras == Extras(4, True, 55)
+    assert found[4].extras == Extras(4, True, 60)
     assert choose_variants("", [toy], (2,), coded=False)[1].extras == Extras(2, False, None)
     found = choose_variants("", [toy], finetune=60, buffered=3)
     assert [(v.finetune, v.buffered) for v in found] == [(0, 1), (0, 1), (60, 1), (0, 3)]
