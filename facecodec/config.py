@@ -14,7 +14,7 @@ from facecodec.errors import ConfigError
 
 Preset = Literal["realtime", "balanced", "best"]
 QP_MIN, QP_MAX = 0, 51
-QP_DEFAULT = 20
+QP_DEFAULT = 19
 """Default motion QP, chosen on validation clips; bench/results/motion_rd.json has the test clips."""
 QUALITY_DEFAULT = 60
 _QUALITY_PER_QP = 4

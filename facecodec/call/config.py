@@ -11,7 +11,6 @@ from facecodec.transport import SCTP, Overhead
 _ENCODER = EncoderConfig(
     view="crop",
     qp=24,
-    ref_quality=55,
     scene_points="off",
     palette="off",
     lookahead=0,

@@ -80,7 +80,7 @@ def test_defaults_are_those_of_the_documentation():
 
 def test_the_lever_moves_everything_and_what_is_given_stays():
     points = [EncoderConfig(quality=quality).rate for quality in range(101)]
-    assert (points[60].qp, points[60].ref_quality, points[60].price) == (20, 60, 1.0)
+    assert (points[60].qp, points[60].ref_quality, points[60].price) == (19, 60, 1.0)
     assert all(a.qp >= b.qp for a, b in zip(points, points[1:], strict=False))
     assert all(a.ref_quality < b.ref_quality for a, b in zip(points, points[1:], strict=False))
     assert all(a.price > b.price > 0 for a, b in zip(points, points[1:], strict=False))
