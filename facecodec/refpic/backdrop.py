@@ -26,6 +26,8 @@ _ERROR_RATIO = 2.0
 _ERROR_MORE = 64.0
 """A backdrop looks wrong where what is seen of it has a mean squared error (RGB of 0 to 255) above
 ``_ERROR_RATIO`` times what a new one would have, plus this: 8 levels."""
+_ERROR_MORE_AHEAD = 16.0
+"""The same where several pictures are looked at; with 64, strands of hair were left beside the crop."""
 _QUALITY_DROP = 30
 """The quality of a backdrop is so far below that of reference pictures."""
 
@@ -66,7 +68,7 @@ class CodedBackdrop:
         shown = (picture, *ahead)
         now = np.mean([_seen_error(p, self.picture, crop) for p in shown])
         then = self.error + np.mean([_seen_error(p, np.asarray(fresh, np.uint8), crop) for p in shown])
-        return bool(now <= _ERROR_RATIO * then + _ERROR_MORE)
+        return bool(now <= _ERROR_RATIO * then + (_ERROR_MORE_AHEAD if ahead else _ERROR_MORE))
 
 
 def code_backdrop(picture: U8Array, crop: CropTransform, quality: int) -> CodedBackdrop:
