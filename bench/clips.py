@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from facecodec import DecoderConfig, Frame, api
-from facecodec.errors import ConfigError, MediaError
+from facecodec.errors import ConfigError, FacecodecError, MediaError
 from facecodec.media.reader import VideoReader
 from facecodec.types import U8Array
 
@@ -94,6 +96,35 @@ def read_manifest(
         if not clip.path.is_file():
             raise MediaError(clip.path, f"named by {manifest} but not there")
     return clips
+
+
+def each_clip(
+    clips: Iterable[Clip],
+    measure: Callable[[Clip], dict[str, Any]],
+    short: Callable[[dict[str, Any]], object],
+    console: Console,
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Measure clips one after the other; what fails is named, and the others go on.
+
+    Args:
+        clips: which.
+        measure: gives what is kept of a clip; a FacecodecError fails this clip alone.
+        short: what is printed of it.
+        console: where.
+
+    Returns:
+        What is kept of the clips that were measured, and name and reason of those that failed.
+    """
+    lines: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    for clip in clips:
+        try:
+            lines.append(measure(clip))
+            console.print(f"{clip.name}: {short(lines[-1])}", highlight=False)
+        except FacecodecError as err:
+            failed.append({"clip": clip.name, "failed": f"{type(err).__name__}: {err}"})
+            console.print(f"{clip.name}: {failed[-1]['failed']}", highlight=False)
+    return lines, failed
 
 
 def frame_rate(path: Path) -> Fraction:

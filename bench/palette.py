@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Clips
-from clips import Clip, add_clip_arguments, read_manifest
+from clips import Clip, add_clip_arguments, each_clip, read_manifest
 from evaluate import add_arguments, sampling
 from report import cell, facts, markdown_table, mean, write_json
 from rich.console import Console
@@ -176,14 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     except FacecodecError as err:
         console.print(f"[red]{err}[/]")
         return 2
-    lines, failed = [], []
-    for clip in clips:
-        try:
-            lines.append(measure_clip(clip, args))
-            console.print(f"{clip.name}: {_short(lines[-1])}", highlight=False)
-        except FacecodecError as err:
-            failed.append({"clip": clip.name, "failed": f"{type(err).__name__}: {err}"})
-            console.print(f"{clip.name}: {failed[-1]['failed']}", highlight=False)
+    lines, failed = each_clip(clips, lambda clip: measure_clip(clip, args), _short, console)
     names = [variant.name for variant in args.variants]
     settings = {
         "split": args.split,

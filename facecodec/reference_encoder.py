@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from facecodec.analysis.plan import CANDIDATES, TAIL, ReferencePlanner, medoids
+from facecodec.analysis.plan import CANDIDATES, TAIL, ReferencePlanner, medoids, whole
 from facecodec.analysis.references import Candidate, ReferenceChooser
 from facecodec.analysis.scene import SceneFitter
 from facecodec.analysis.serving import STRIDE, CoarseViewer, take_samples
@@ -173,14 +173,11 @@ class ReferenceEncoder:
         """
         if not self.is_plan_due(items) or self.active is None:
             return None
+        if self._is_call:
+            return whole(self.plan_by_parts(items, points))
         crop, self._planner.quality = self.active.reference.crop, self.stills.quality_at(items[0].frame.pts)
         held = [self.active.reference, *self._beside(self.active.reference)]
         last_bytes = self.stills.bytes_of_another(items[0], crop)
-        if self._is_call:
-            self._unplanned = STRIDE
-            tried = take_samples(items, points, crop)
-            past = [self._planner.remember(sample) for sample in tried]
-            return self._planner.candidate(held, past[-1], tried, last_bytes, TAIL) if past else None
         reach = self._window.first_cut(min(len(self._window), self._reach))
         self._unplanned = reach - len(items)
         ahead, valid = self._window.smoothed(reach)

@@ -126,13 +126,7 @@ class ReferencePlanner:
             last_bytes: what the last reference picture took, with the backdrop beside it if any.
             tail: frames behind them, reckoned to be as the last ones.
         """
-        parts = self.candidate_by_parts(held, samples, tried, last_bytes, tail)
-        while True:
-            try:
-                next(parts)
-            except StopIteration as done:
-                found: Candidate | None = done.value
-                return found
+        return whole(self.candidate_by_parts(held, samples, tried, last_bytes, tail))
 
     def candidate_by_parts(
         self,
@@ -176,6 +170,16 @@ class ReferencePlanner:
 
     def _total(self, reference: Reference, samples: Sequence[Sample]) -> float:
         return float(self._viewer.distances(reference, samples).sum())
+
+
+def whole(parts: Generator[None, None, Candidate | None]) -> Candidate | None:
+    """What a plan made in parts comes to, all parts at once."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as done:
+            found: Candidate | None = done.value
+            return found
 
 
 def medoids(samples: Sequence[Sample], held: Sequence[Reference], count: int) -> list[Sample]:

@@ -227,6 +227,7 @@ def test_sound_that_waits_is_bounded():
     assert buffer.waiting_s == pytest.approx(2.0)
 
 
+# mallopt is glibc's; elsewhere keep_memory() does nothing, so there is nothing to see.
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
 def test_freed_memory_is_kept_and_not_faulted_in_again():
     code = """

@@ -226,3 +226,20 @@ def test_a_curve_is_monotone_where_bytes_rise_and_distance_never_does():
     text = table([{"clip": "one", "curve": curve, "monotone": True}])
     assert "| one | 55 | 2.00 | 1 | 0.1000 | yes |" in text
     assert "lpips" not in text
+
+
+def test_a_clip_that_fails_is_named_and_the_others_go_on(dataset):
+    from clips import each_clip, read_manifest
+    from rich.console import Console
+
+    def measure(clip):
+        if clip.name == "one":
+            raise MediaError(clip.path, "no face")
+        return {"clip": clip.name}
+
+    console = Console(record=True, width=200)
+    lines, failed = each_clip(read_manifest(dataset), measure, lambda line: line["clip"].upper(), console)
+    assert lines == [{"clip": "three"}]
+    assert [line["clip"] for line in failed] == ["one"]
+    assert "no face" in failed[0]["failed"]
+    assert "three: THREE" in console.export_text()
