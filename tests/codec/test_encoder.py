@@ -254,7 +254,9 @@ def test_the_planner_counts_a_backdrop_only_where_one_would_be_sent(sending, fac
     asked: list[int] = []
     sending.send()
     references = sending.encoder._references
-    monkeypatch.setattr(references._planner, "candidate", lambda *given: asked.append(given[3]))
+    monkeypatch.setattr(
+        references._planner, "candidate_by_parts", lambda *given: iter(asked.append(given[3]) or ())
+    )
     for pixels in [f.pixels for f in faces[1:10]] + [lit(f) for f in faces[10:20]]:
         sending.next(pixels)
     stills, backdrop = references.stills.picture_bytes, references.stills.backdrop_bytes
