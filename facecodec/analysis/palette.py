@@ -30,7 +30,7 @@ QUALITY_DROP = 5
 """How much lower than the reference picture's the quality of patches is."""
 STRIDE = 2
 """One frame in so many is looked at."""
-LAGRANGE = 0.5
+LAGRANGE = 1.0
 """Squared error, summed over pixels and frames of a window, that a byte saves at the default quality."""
 PIXELS_PER_BYTE = 52.0
 QUALITY_PER_OCTAVE = 26.0
