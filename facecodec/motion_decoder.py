@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facecodec.bitstream import MotionState, MotionUnit, PaletteUnit, ReferenceUnit, StreamHeader
+from facecodec.bitstream import Base, MotionState, MotionUnit, PaletteUnit, ReferenceUnit, StreamHeader
 from facecodec.bitstream.levels import ChannelLayout, LevelState, decode_levels
 from facecodec.bitstream.limits import PALETTE_ENTRIES_MAX
 from facecodec.bitstream.mesh import decode_mesh
@@ -24,6 +24,7 @@ from facecodec.motion.shape import levels_to_mesh, load_shape_model
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still
 from facecodec.refpic.palette import Palette, PaletteEntry, Rect, cut_mosaic, mosaic_layout
+from facecodec.refpic.predicted import decode_picture, decode_predicted, is_key
 from facecodec.types import CropTransform, F32Array, F64Array
 
 
@@ -92,19 +93,37 @@ class MotionDecoder:
         self.palettes.pop(slot, None)
 
     def take_reference(self, unit: ReferenceUnit) -> Reference:
-        """Decode a reference picture into its slot. Raises BitstreamError; the slot is then empty."""
+        """Decode a reference picture into its slot.
+
+        Raises:
+            BitstreamError: the unit's bytes are damaged, or the picture that it is predicted from is not
+                there; the slot is then empty.
+        """
+        size = self.header.coded_size
+        key = b"" if unit.base is None else self._key(unit.base)
         self.buffer.drop(unit.ref_id)
         self.palettes.pop(unit.ref_id, None)
-        size = self.header.coded_size
+        if unit.base is not None and not key:
+            reason = f"key picture {unit.base.ref_id}, which it is predicted from, is not there"
+            raise BitstreamError(reason, unit=unit.KIND.label)
         levels = decode_mesh(unit.mesh, load_shape_model().levels)
-        picture = decode_still(unit.still, width=size, height=size)
+        if key:
+            picture = decode_predicted(unit.still, key, width=size, height=size)
+        else:
+            picture = decode_picture(unit.still, width=size, height=size)
         crop = CropTransform(unit.crop_x, unit.crop_y, unit.crop_side, size)
         pts = unit.pts + self.header.start_pts
-        reference = Reference(unit.ref_id, pts, picture, levels_to_mesh(levels), crop)
+        own_key = unit.still if unit.base is None and is_key(unit.still) else b""
+        reference = Reference(unit.ref_id, pts, picture, levels_to_mesh(levels), crop, own_key)
         self.buffer.put(reference)
         self._motions[unit.ref_id] = FaceMotion(reference.mesh)
         self.palettes[unit.ref_id] = Palette(PALETTE_ENTRIES_MAX)
         return reference
+
+    def _key(self, base: Base) -> bytes:
+        """The bytes of a key picture; none where the slot holds another, or nothing."""
+        key = self.buffer.get(base.ref_id).key if base.ref_id in self.buffer else b""
+        return key if key and Base.of(base.ref_id, key) == base else b""
 
     def take_palette(self, unit: PaletteUnit) -> Palette | None:
         """Decode entries into the palette of their reference picture; None where that is not there.

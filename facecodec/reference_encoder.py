@@ -21,7 +21,7 @@ from facecodec.motion.face import FaceMotion
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.pacing import Pacer
 from facecodec.still_encoder import StillEncoder
-from facecodec.types import F32Array
+from facecodec.types import CropTransform, F32Array
 
 
 @dataclass(slots=True, eq=False)
@@ -147,6 +147,7 @@ class ReferenceEncoder:
         """As :meth:`plan` of a call, in parts; the plan is given up when another picture comes into use."""
         assert self.active is not None  # noqa: S101  asked for by the caller
         active, self._planner.quality = self.active.reference, self.stills.quality
+        self._planner.key = self.stills.key_of(self._base(active.crop))
         held, self._unplanned = [active, *self._beside(active)], STRIDE
         tried = take_samples(items, points, active.crop)
         past = [self._planner.remember(sample) for sample in tried]
@@ -176,6 +177,7 @@ class ReferenceEncoder:
         if self._is_call:
             return whole(self.plan_by_parts(items, points))
         crop, self._planner.quality = self.active.reference.crop, self.stills.quality_at(items[0].frame.pts)
+        self._planner.key = self.stills.key_of(self._base(crop))
         held = [self.active.reference, *self._beside(self.active.reference)]
         last_bytes = self.stills.bytes_of_another(items[0], crop)
         reach = self._window.first_cut(min(len(self._window), self._reach))
@@ -221,7 +223,7 @@ class ReferenceEncoder:
                 self._buffer.all(),
                 self._window.frames(reach),
                 self._window.smoothed(reach)[0],
-                self.stills.picture_bytes + self.stills.backdrop_bytes,
+                self.stills.key_bytes + self.stills.backdrop_bytes,
             )
         else:
             other = self._chooser.from_buffer(self.active.reference, items, points)
@@ -239,7 +241,7 @@ class ReferenceEncoder:
         return self._chooser.choose(self.active.reference.crop if self.active else None, coded_size)
 
     def code(
-        self, candidate: Candidate, header: StreamHeader, at_once: bool
+        self, candidate: Candidate, header: StreamHeader, at_once: bool, alone: bool
     ) -> tuple[ReferenceUnit, BackdropUnit | None]:
         """Code a reference picture, and the backdrop beside it if one is seen that was not sent before.
 
@@ -247,10 +249,12 @@ class ReferenceEncoder:
             candidate: the picture.
             header: the stream's.
             at_once: use it from now on.
+            alone: it must not depend on what was sent before.
         """
         if self._acknowledged and self.pending is not None:
             self._buffer.drop(self.pending.ref_id)
-        coded = self.stills.code(candidate, header, self._buffer.next_slot())
+        base = None if alone else self._base(candidate.crop)
+        coded = self.stills.code(candidate, header, self._buffer.next_slot(), base)
         self._buffer.put(coded.reference)
         self._chooser.keep(coded.reference, candidate.patch)
         self._pacer.send(candidate.frame.time_s, coded.size)
@@ -260,6 +264,18 @@ class ReferenceEncoder:
             self.pending = None
             self._activate(coded.reference)
         return coded.unit, coded.backdrop
+
+    def _base(self, crop: CropTransform) -> Reference | None:
+        """The key picture that one of a square would be predicted from.
+
+        That is the one in use, else the newest of the square, else, where there is time to try, the newest.
+        """
+        if self._config.intra_period:
+            return None
+        active = None if self.active is None else self.active.reference
+        keys = [r for r in self._buffer.all() if r.key and r is not self.pending]
+        keys = [r for r in keys if r.crop == crop] or ([] if self._is_call else keys)
+        return max(keys, key=lambda r: (r is active, r.pts), default=None)
 
     def _beside(self, active: Reference) -> list[Reference]:
         """The other pictures at hand that show the square of the one in use."""

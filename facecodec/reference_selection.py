@@ -77,7 +77,8 @@ class ReferenceSelection:
         self.is_asked = False
         candidate = references.candidate(self.header.coded_size if self.header else None)
         packets = [] if self.header is not None else [self._start_stream(items, candidate.crop, blind)]
-        return packets + self._send(candidate, asked or not references.is_paced(items[0]))
+        at_once = asked or not references.is_paced(items[0])
+        return packets + self._send(candidate, at_once, alone=asked)
 
     def plan(self) -> list[Packet]:
         """Do a part of the planning that waits, if any; as :meth:`Encoder.plan`."""
@@ -128,12 +129,12 @@ class ReferenceSelection:
             self._motion.start()
         return []
 
-    def _send(self, candidate: Candidate, at_once: bool) -> list[Packet]:
+    def _send(self, candidate: Candidate, at_once: bool, *, alone: bool = False) -> list[Packet]:
         """Code a reference picture, and the backdrop beside it if it needs one."""
         assert self.header is not None  # noqa: S101  set with the first
         before = self._references.active
         with timed(self._timings, "still"):
-            unit, backdrop = self._references.code(candidate, self.header, at_once)
+            unit, backdrop = self._references.code(candidate, self.header, at_once, alone)
         if self._references.active is not before:
             self._motion.start()
         self._monitor.take_reference(unit, candidate.frame, candidate.points)

@@ -23,7 +23,7 @@ from facecodec.config import QUALITY_DEFAULT
 from facecodec.generator.workers import Workers
 from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.refpic.buffer import Reference
-from facecodec.refpic.intra import decode_still, encode_still
+from facecodec.refpic.predicted import CodedPicture, KeyPicture, encode_key, encode_predicted
 from facecodec.track.crop import crop_picture
 from facecodec.types import CropTransform, F32Array, F64Array
 
@@ -36,8 +36,8 @@ TAIL = 96
 _LAST = 3
 CHANGE_BYTES = 150.0
 """What going over to another picture is reckoned to cost: motion begins anew, and a step may be seen."""
-_LEAST_BYTES = 0.7
-"""A picture costs at least this share of the one before."""
+_LEAST_BYTES = 0.3
+"""A picture costs at least this share of a key picture."""
 _REMEMBERED = 6
 """Frames that a call looks back at, one in :data:`STRIDE`."""
 _UNIT_BYTES = 20
@@ -55,11 +55,13 @@ class ReferencePlanner:
 
     Attributes:
         quality: of stills, 0 to 100.
+        key: what another picture would be predicted from, if anything.
     """
 
     def __init__(self, viewer: CoarseViewer, price: float, pool: Workers) -> None:
         self._pool = pool
         self._viewer, self._price, self.quality = viewer, PRICE * price, QUALITY_DEFAULT
+        self.key: KeyPicture | None = None
         self._past: deque[Sample] = deque(maxlen=_REMEMBERED)
 
     def remember(self, sample: Sample) -> list[Sample]:
@@ -149,24 +151,26 @@ class ReferencePlanner:
         best, most = None, 0.0
         coded = self._pool.map([partial(self._code, sample, held[0].crop) for sample in tried])
         yield
-        for sample, (still, reference, size) in zip(tried, coded, strict=True):
+        for sample, (picture, reference, size) in zip(tried, coded, strict=True):
             gain = worth @ np.maximum(now - self._viewer.distances(reference, samples), 0)
             profit = float(gain) - self._price * (size + CHANGE_BYTES)
             item = sample.item
             if profit > most and item.patch is not None:
                 most = profit
-                best = Candidate(item.frame, sample.points, item.patch, held[0].crop, still)
+                best = Candidate(item.frame, sample.points, item.patch, held[0].crop, picture)
             yield
         return best
 
-    def _code(self, sample: Sample, crop: CropTransform) -> tuple[bytes, Reference, int]:
-        """A frame as the reference picture that it would be: its still, itself, and the bytes of its unit."""
-        frame = sample.item.frame
-        still = encode_still(crop_picture(frame.pixels, crop), self.quality, speed="realtime")
+    def _code(self, sample: Sample, crop: CropTransform) -> tuple[CodedPicture, Reference, int]:
+        """A frame as the reference picture that it would be: coded, itself, and the bytes of its unit."""
+        pixels, pts = crop_picture(sample.item.frame.pixels, crop), sample.item.frame.pts
+        if self.key is None:
+            coded = encode_key(pixels, self.quality, speed="realtime")
+        else:
+            coded = encode_predicted(pixels, self.quality, self.key, speed="realtime")
         levels = mesh_to_levels(sample.mesh.astype(np.float64))
-        picture = decode_still(still, width=crop.size, height=crop.size)
-        reference = Reference(_TRIAL, frame.pts, picture, levels_to_mesh(levels), crop)
-        return still, reference, len(still) + len(encode_mesh(levels)) + _UNIT_BYTES
+        reference = Reference(_TRIAL, pts, coded.picture, levels_to_mesh(levels), crop)
+        return coded, reference, len(coded.still) + len(encode_mesh(levels)) + _UNIT_BYTES
 
     def _total(self, reference: Reference, samples: Sequence[Sample]) -> float:
         return float(self._viewer.distances(reference, samples).sum())

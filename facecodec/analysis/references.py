@@ -10,6 +10,7 @@ from facecodec.analysis.window import Tracked, TrackWindow
 from facecodec.refpic.appearance import BETTER, DOUBTFUL, PATIENCE, STALE, patch_distance
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.policy import MIN_FRAMES, REUSE_TURN, best_frame, inside, resized, serves
+from facecodec.refpic.predicted import CodedPicture
 from facecodec.track.crop import choose_crop, face_box
 from facecodec.track.quality import sharpness
 from facecodec.types import CropTransform, F32Array, Frame
@@ -24,14 +25,14 @@ class Candidate:
         points: [478, 3], its face in picture pixels, smoothed.
         patch: how the face looks, [48, 48].
         crop: the square to code.
-        still: the square as coded when it was tried (``realtime``), or None.
+        coded: the square as coded when it was tried (``realtime``), or None.
     """
 
     frame: Frame
     points: F32Array
     patch: F32Array
     crop: CropTransform
-    still: bytes | None = None
+    coded: CodedPicture | None = None
 
 
 class ReferenceChooser:

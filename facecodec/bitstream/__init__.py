@@ -8,7 +8,7 @@ from facecodec.bitstream.palette import PaletteUnit, Place
 from facecodec.bitstream.quality import QualityUnit
 from facecodec.bitstream.state import MotionState
 from facecodec.bitstream.syntax import Unit, pack_unit, packet_of, parse_payload, parse_unit
-from facecodec.bitstream.units import BackdropUnit, ExtensionUnit, MotionUnit, ReferenceUnit, StillCodec
+from facecodec.bitstream.units import BackdropUnit, Base, ExtensionUnit, MotionUnit, ReferenceUnit, StillCodec
 
 MAGIC = b"FCV\x1a"
 """First bytes of a file."""
@@ -19,6 +19,7 @@ __all__ = [
     "AudioCodec",
     "AudioUnit",
     "BackdropUnit",
+    "Base",
     "ExtensionUnit",
     "IndexEntry",
     "IndexUnit",

@@ -13,9 +13,9 @@ from facecodec.bitstream.framing import UnitKind
 from facecodec.errors import UnsupportedVersionError
 from facecodec.types import KeypointSet
 
-BITSTREAM_VERSION = 2
+BITSTREAM_VERSION = 3
 """Version of FORMAT.md that this package writes."""
-VERSIONS_READ = (1, 2)
+VERSIONS_READ = (1, 2, 3)
 """Versions that it reads."""
 
 
@@ -56,7 +56,7 @@ class StreamHeader:
         audio_codec: none or Opus.
         channels: audio channels, 1 or 2; 0 without audio.
         pre_skip: samples at 48 kHz to drop from the start of the audio; 0 without audio.
-        version: bitstream version, 1 or 2.
+        version: bitstream version, 1 to 3.
     """
 
     model_id: bytes

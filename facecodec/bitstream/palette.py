@@ -13,7 +13,7 @@ from facecodec.bitstream.bits import FieldReader, pack_varint
 from facecodec.bitstream.framing import UnitKind
 from facecodec.bitstream.level_contexts import POSE_CHANNELS, ChannelLayout, LevelState
 from facecodec.bitstream.levels import decode_group, encode_levels, name_unit
-from facecodec.bitstream.units import StillCodec, read_still_codec
+from facecodec.bitstream.units import PICTURE_CODECS, StillCodec, read_still_codec
 from facecodec.entropy.range_coder import RangeDecoder
 from facecodec.errors import BitstreamError, LimitError
 from facecodec.types import I32Array
@@ -83,7 +83,7 @@ class PaletteUnit:
                 limits.check(field, value, 0, 255, unit)
             for field, value in zip(("width", "height"), place[2:], strict=True):
                 limits.check(field, value, 1, limits.PALETTE_SIDE_MAX, unit)
-        limits.check_choice("still_codec", self.still_codec, tuple(StillCodec), unit)
+        limits.check_choice("still_codec", self.still_codec, PICTURE_CODECS, unit)
         limits.check("shapes bytes", len(self.shapes), 0, limits.PALETTE_SHAPES_BYTES_MAX, unit)
         limits.check("still bytes", len(self.still), 1, limits.PALETTE_PAYLOAD_MAX, unit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,6 +19,33 @@ class StillCodec(IntEnum):
     """How a still is coded. Values are assigned numbers of FORMAT.md."""
 
     AV1 = 1
+    AV1_PREDICTED = 2
+
+
+PICTURE_CODECS = (StillCodec.AV1,)
+"""How backdrops and palettes may be coded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The key picture that a reference picture is predicted from.
+
+    Attributes:
+        ref_id: its slot of the reference buffer, 0..7.
+        check: CRC-16 of its still: what was lost is not taken for something else.
+    """
+
+    ref_id: int
+    check: int
+
+    def __post_init__(self) -> None:
+        limits.check("base", self.ref_id, 0, limits.REF_ID_MAX, UnitKind.REFERENCE.label)
+        limits.check("base_check", self.check, 0, 0xFFFF, UnitKind.REFERENCE.label)
+
+    @classmethod
+    def of(cls, ref_id: int, still: bytes) -> Self:
+        """Name the key picture of a slot by its bytes."""
+        return cls(ref_id, binascii.crc_hqx(still, 0xFFFF))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +61,7 @@ class ReferenceUnit:
         still_codec: how ``still`` is coded.
         mesh: coded mesh of the face in the picture, 0..4096 bytes (see ``bitstream/mesh.py``).
         still: coded picture, ``coded_size`` pixels square, at least 1 byte.
+        base: key picture that it is predicted from; None unless ``still_codec`` is ``AV1_PREDICTED``.
     """
 
     ref_id: int
@@ -43,6 +72,7 @@ class ReferenceUnit:
     still_codec: StillCodec
     mesh: bytes
     still: bytes
+    base: Base | None = None
 
     KIND: ClassVar[UnitKind] = UnitKind.REFERENCE
 
@@ -56,6 +86,8 @@ class ReferenceUnit:
         limits.check_choice("still_codec", self.still_codec, tuple(StillCodec), unit)
         limits.check("mesh bytes", len(self.mesh), 0, limits.MESH_BYTES_MAX, unit)
         limits.check("still bytes", len(self.still), 1, limits.REFERENCE_PAYLOAD_MAX, unit)
+        is_predicted = self.still_codec == StillCodec.AV1_PREDICTED
+        limits.check("bases", int(self.base is not None), int(is_predicted), int(is_predicted), unit)
 
     def pack(self) -> bytes:
         """Return the payload."""
@@ -64,6 +96,8 @@ class ReferenceUnit:
             out += pack_svarint(value)
         out += pack_varint(self.crop_side)
         out.append(self.still_codec)
+        if self.base is not None:
+            out += bytes([self.base.ref_id]) + self.base.check.to_bytes(2, "big")
         out += pack_varint(len(self.mesh)) + self.mesh + self.still
         return bytes(out)
 
@@ -74,9 +108,10 @@ class ReferenceUnit:
         ref_id = reader.u8()
         pts, crop_x, crop_y = (reader.svarint(field) for field in ("pts", "crop_x", "crop_y"))
         crop_side = reader.varint("crop_side")
-        codec = read_still_codec(reader, cls.KIND)
+        codec = read_still_codec(reader, cls.KIND, tuple(StillCodec))
+        base = Base(reader.u8(), reader.u16()) if codec == StillCodec.AV1_PREDICTED else None
         mesh = reader.take(reader.varint("mesh bytes", 0, limits.MESH_BYTES_MAX))
-        return cls(ref_id, pts, crop_x, crop_y, crop_side, codec, mesh, reader.rest())
+        return cls(ref_id, pts, crop_x, crop_y, crop_side, codec, mesh, reader.rest(), base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +137,7 @@ class BackdropUnit:
     def __post_init__(self) -> None:
         unit = self.KIND.label
         limits.check("ref_id", self.ref_id, 0, limits.REF_ID_MAX, unit)
-        limits.check_choice("still_codec", self.still_codec, tuple(StillCodec), unit)
+        limits.check_choice("still_codec", self.still_codec, PICTURE_CODECS, unit)
         limits.check("width", self.width, limits.BACKDROP_SIZE_MIN, limits.BACKDROP_SIZE_MAX, unit)
         limits.check("height", self.height, limits.BACKDROP_SIZE_MIN, limits.BACKDROP_SIZE_MAX, unit)
         limits.check("still bytes", len(self.still), 1, limits.BACKDROP_PAYLOAD_MAX, unit)
@@ -250,8 +285,10 @@ class ExtensionUnit:
         return cls(FieldReader(payload, cls.KIND.label, cls.KIND.payload_max).rest())
 
 
-def read_still_codec(reader: FieldReader, kind: UnitKind) -> StillCodec:
+def read_still_codec(
+    reader: FieldReader, kind: UnitKind, allowed: tuple[StillCodec, ...] = PICTURE_CODECS
+) -> StillCodec:
     """Read the byte that says how a still is coded. Raises TruncatedError, LimitError."""
     value = reader.u8()
-    limits.check_choice("still_codec", value, tuple(StillCodec), kind.label)
+    limits.check_choice("still_codec", value, allowed, kind.label)
     return StillCodec(value)

@@ -150,6 +150,21 @@ def find_beside(source: ByteSource, first: int, end: int) -> Beside:
     return Beside(palettes, backdrop)
 
 
+def find_references(source: ByteSource, first: int, end: int) -> list[tuple[int, int]]:
+    """Find the reference units of a part of the file; payloads are passed over.
+
+    Args:
+        source: the file.
+        first: byte offset of the part's first unit.
+        end: where it ends.
+
+    Returns:
+        Byte offset and slot of each, up to the first byte that is no unit.
+    """
+    heads = _heads(source, first, end)
+    return [(offset, slot) for offset, frame, slot in heads if frame.kind == UnitKind.REFERENCE]
+
+
 def _heads(source: ByteSource, offset: int, end: int) -> Iterator[tuple[int, UnitFrame, int]]:
     """Units between two offsets: where they stand, length and type, and the low bits of the first byte."""
     try:

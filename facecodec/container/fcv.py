@@ -19,6 +19,7 @@ from facecodec.bitstream import (
     MAGIC,
     IndexEntry,
     IndexUnit,
+    ReferenceUnit,
     StreamHeader,
     Unit,
     UnitFrame,
@@ -30,7 +31,7 @@ from facecodec.bitstream import (
 )
 from facecodec.bitstream.framing import UNIT_HEADER_BYTES_MAX, at_offset
 from facecodec.bitstream.index import TRAILER_BYTES, find_entry, parse_trailer
-from facecodec.container.access import find_beside, is_sound, scan_random_access
+from facecodec.container.access import find_beside, find_references, is_sound, scan_random_access
 from facecodec.container.source import ByteSource
 from facecodec.container.writer import FcvWriter
 from facecodec.errors import BadMagicError, BitstreamError, ChecksumError, LimitError, TruncatedError
@@ -108,6 +109,7 @@ class FcvReader:
         self._index: IndexUnit | None = None
         self._index_read = False
         self._scanned: list[IndexEntry] | None = None
+        self._references: list[tuple[int, int]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -194,26 +196,49 @@ class FcvReader:
             return
         self._start = entry.motion_offset
         beside = find_beside(self._source, entry.reference_offset, self._start)
-        wanted = {entry.reference_offset, entry.backdrop_offset, *beside.palettes} - {0}
+        base = self._base_of(entry.reference_offset)
+        wanted = {entry.reference_offset, base, entry.backdrop_offset, *beside.palettes} - {0}
         later = entries[bisect_left(entries, entry.motion_offset, key=_motion_offset) :]
         spare = {beside.backdrop, *self._named_again(later)} - {0}
         self._ahead, self._spare = tuple(sorted(wanted | spare)), frozenset(spare - wanted)
 
     def _named_again(self, later: Sequence[IndexEntry]) -> set[int]:
-        """Offsets of the stills from before the place sought that entries behind it name.
+        """Offsets of the stills from before the place sought that entries behind it need.
 
         Left out are those that are not where the entry says, and a backdrop that is damaged.
         """
-        found: set[int] = set()
+        found, seen = set[int](), set[int]()
         for entry in later:
-            if entry.reference_offset >= self._start or entry.reference_offset in found:
+            if entry.reference_offset in seen:
+                continue
+            if entry.reference_offset >= self._start:
+                seen.add(entry.reference_offset)
+                found.add(self._base_of(entry.reference_offset))
                 continue
             for known in (entry, entry._replace(backdrop_offset=0)):
                 if self._is_sound(known):
-                    found.update(offset for offset in known[2:] if offset < self._start)
+                    seen.add(known.reference_offset)
+                    found.update(known[2:])
+                    found.add(self._base_of(known.reference_offset))
                     found.update(find_beside(self._source, known.reference_offset, self._start).palettes)
                     break
-        return found
+        return {offset for offset in found if offset < self._start}
+
+    def _base_of(self, offset: int) -> int:
+        """Byte offset of the picture that the one at ``offset`` is predicted from; 0 for none."""
+        try:
+            at = self._read_at(offset)
+        except BitstreamError:
+            return 0
+        if at is None or not isinstance(at.unit, ReferenceUnit) or at.unit.base is None:
+            return 0
+        if self._references is None:
+            first = self._header_unit.offset + self._header_unit.size
+            self._references = find_references(self._source, first, self._source.size() or 0)
+        wanted = at.unit.base.ref_id
+        return max(
+            (place for place, slot in self._references if slot == wanted and place < offset), default=0
+        )
 
     def _head_at(self, offset: int) -> UnitFrame | None:
         """Length and type of the unit at ``offset``; None at the end of the file."""

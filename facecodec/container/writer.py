@@ -110,6 +110,8 @@ class FcvWriter:
             self.overhead_bytes += len(MAGIC)
             self._append(MAGIC)
         elif isinstance(unit, ReferenceUnit):
+            if unit.base is not None and unit.base.ref_id not in self._references:
+                raise BitstreamError(f"key picture {unit.base.ref_id} was not written", unit=label)
             self._references[unit.ref_id] = self._offset
             self._backdrops.take_reference(unit.ref_id)
         elif isinstance(unit, BackdropUnit):

@@ -20,6 +20,7 @@ class Reference:
         picture: decoded still, [S, S, 3] uint8.
         mesh: decoded mesh, [478, 3] crop units.
         crop: the square it shows.
+        key: its bytes, where others can be predicted from it; else empty.
     """
 
     ref_id: int
@@ -27,6 +28,7 @@ class Reference:
     picture: U8Array
     mesh: F64Array
     crop: CropTransform
+    key: bytes = b""
 
 
 class ReferenceBuffer:
@@ -42,6 +44,9 @@ class ReferenceBuffer:
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def __contains__(self, ref_id: int) -> bool:
+        return ref_id in self._slots
 
     def next_slot(self) -> int:
         """Slot for the encoder's next reference picture."""

@@ -380,7 +380,7 @@ def test_resilience_ends_where_the_length_is_wrong() -> None:
         (b"FCV", TruncatedError),
         (b"FCV\x1a", TruncatedError),
         (b"FCV\x1a" + pack_unit(reference(0)), LimitError),
-        (b"FCV\x1a" + frame_unit(UnitKind.HEADER, b"\x03"), UnsupportedVersionError),
+        (b"FCV\x1a" + frame_unit(UnitKind.HEADER, b"\x04"), UnsupportedVersionError),
     ],
 )
 def test_wrong_beginnings(data: bytes, error: type[BitstreamError]) -> None:

@@ -131,7 +131,7 @@ BAD_FIELDS: list[tuple[Unit, str, object]] = [
     (HEADER, "audio_codec", 2),
     (HEADER, "channels", 3),
     (HEADER, "pre_skip", 65536),
-    (HEADER, "version", 3),
+    (HEADER, "version", 4),
     (PALETTE, "ref_id", 8),
     (PALETTE, "qp", 52),
     (PALETTE, "regions", (0,)),
@@ -193,8 +193,8 @@ def test_a_crop_view_is_as_large_as_the_crop() -> None:
 
 def test_other_versions_are_refused_before_anything_else() -> None:
     with pytest.raises(UnsupportedVersionError) as caught:
-        StreamHeader.parse(b"\x03")
-    assert (caught.value.found, caught.value.supported) == (3, 2)
+        StreamHeader.parse(b"\x04")
+    assert (caught.value.found, caught.value.supported) == (4, 3)
 
 
 def test_a_header_of_version_1_keeps_its_version() -> None:

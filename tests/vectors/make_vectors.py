@@ -26,6 +26,7 @@ from facecodec.bitstream import (
     AudioCodec,
     AudioUnit,
     BackdropUnit,
+    Base,
     IndexEntry,
     IndexUnit,
     MotionUnit,
@@ -60,6 +61,9 @@ FRAME_HEADER = StreamHeader(
     AudioCodec.OPUS, 2, 312,
 )  # fmt: skip
 REFERENCE = ReferenceUnit(3, -5, -12, 40, 300, StillCodec.AV1, b"mesh bytes", STILL)
+PREDICTED = ReferenceUnit(
+    4, 2**33, 0, -65536, 65535, StillCodec.AV1_PREDICTED, b"", STILL[:7], Base.of(3, STILL)
+)
 BACKDROP = BackdropUnit(3, StillCodec.AV1, 640, 360, STILL)
 MOTION = MotionUnit(3, 24, 48, 0, bytes.fromhex("c0ffee01"), reset=True)
 MOTION_VFR = MotionUnit(0, 51, 3, 2, b"", deltas=(0, 300))
@@ -75,6 +79,7 @@ VALID: dict[str, Unit] = {
     "header_crop": CROP_HEADER,
     "header_frame": FRAME_HEADER,
     "reference": REFERENCE,
+    "reference_predicted": PREDICTED,
     "backdrop": BACKDROP,
     "motion": MOTION,
     "motion_vfr": MOTION_VFR,
@@ -89,6 +94,7 @@ OVERLIMIT = {
     "header_crop": (9, b"\x03"),  # keypoint_set
     "header_frame": (17, b"\x02"),  # view
     "reference": (0, b"\x08"),  # ref_id
+    "reference_predicted": (14, b"\x08"),  # base
     "backdrop": (2, b"\x00\x0f"),  # width
     "motion": (0, b"\x23"),  # reserved flag
     "motion_vfr": (1, b"\x34"),  # qp 52
