@@ -46,6 +46,7 @@ class StreamInfo:
         frame_rate: usual frames a second.
         audio: such as ``opus, mono``, or None.
         references: reference pictures.
+        predicted_references: of these, those that are predicted from others.
         palette_units: updates of expression palettes.
         random_access_points: groups where decoding can start.
         held_frames: frames in which the face was lost.
@@ -73,6 +74,7 @@ class StreamInfo:
     frame_rate: float
     audio: str | None
     references: int
+    predicted_references: int
     palette_units: int
     random_access_points: int
     held_frames: int
@@ -95,6 +97,7 @@ class _Sums:
     accounts: Accounts
     levels: LevelState
     references: int = 0
+    predicted: int = 0
     palettes: int = 0
     access: int = 0
     held: int = 0
@@ -138,6 +141,8 @@ def walk(
                     sums.accounts.section_bytes["index"] += TRAILER_BYTES
             if sums is not None and isinstance(at.unit, PaletteUnit):
                 sums.palettes += 1
+            if sums is not None and isinstance(at.unit, ReferenceUnit):
+                sums.predicted += at.unit.base is not None
             if sums is not None and isinstance(at.unit, QualityUnit):
                 sums.quality = StreamQuality.of(at.unit)
             if isinstance(at.unit, ReferenceUnit):
@@ -203,6 +208,7 @@ def _info(path: str, size: int, header: StreamHeader, sums: _Sums) -> StreamInfo
         frame_rate=float(1 / (header.frame_duration * header.time_base)),
         audio=sound,
         references=sums.references,
+        predicted_references=sums.predicted,
         palette_units=sums.palettes,
         random_access_points=sums.access,
         held_frames=sums.held,

@@ -25,6 +25,7 @@ from facecodec.call.receiver import SOUND_AFTER_S
 from facecodec.call.screen import SOUND_RATE, Picture, Screen
 from facecodec.call.stats import ReceiverStats, SenderStats
 from facecodec.call.status import Identity
+from facecodec.call.threads import give_memory_back
 from facecodec.call.voice import VoiceDecoder
 from facecodec.errors import TransportError
 from facecodec.transport import Channel, Datagram
@@ -36,6 +37,7 @@ _POLL_S = 0.015
 _WAITING_MAX = 512
 """Messages that wait for the receiver at most; more are dropped, as a network would."""
 _STATS_S = 0.5
+_TRIM_S = 10.0
 _GAP_S = (0.005, 0.3)
 """Sound that is missing for less is only rounded on the way; for more, it is a pause, not a loss."""
 _MAKING_MAX_S = 0.1
@@ -159,7 +161,7 @@ class MediaSession:
     # The sending side: one job at a time on its thread.
 
     async def _send(self) -> None:
-        stats_s = 0.0
+        stats_s = trimmed_s = 0.0
         while True:
             await _wait(self._wake, _POLL_S)
             frame, self._frame = self._frame, None
@@ -175,6 +177,9 @@ class MediaSession:
             if time.monotonic() - stats_s > _STATS_S:
                 stats_s = time.monotonic()
                 self.sender_stats = self._engine.sender.stats()
+            if time.monotonic() - trimmed_s > _TRIM_S:
+                trimmed_s = time.monotonic()
+                await self._engine.coding.run(give_memory_back)
 
     def _send_step(
         self,

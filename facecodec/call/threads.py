@@ -72,6 +72,20 @@ def keep_memory() -> None:
         mallopt(option, value)
 
 
+def give_memory_back() -> None:
+    """Give the memory that is free within the process's arena back to the system: about a millisecond.
+
+    Coding a still takes and frees 20 MB in pieces, from threads that end with it. Small things that outlive
+    them keep its pages apart from what comes next: the process grew by 1 % a minute. C libraries other than
+    glibc are left alone.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, TypeError, OSError):
+        return
+    trim(0)
+
+
 @contextmanager
 def short_turns() -> Iterator[None]:
     """Let threads take turns in Python code every half millisecond instead of every five, inside the block.

@@ -128,7 +128,7 @@ def info_tables(info: StreamInfo) -> tuple[Table, Table]:
         "picture": f"{info.width}x{info.height}, {info.view}, coded at {info.coded_size}",
         "frames": f"{info.frames} in {info.duration_s:.2f} s, {info.frame_rate:.3f} a second",
         "held frames": info.held_frames,
-        "reference pictures": info.references,
+        "reference pictures": f"{info.references}, of them {info.predicted_references} predicted",
         "random access points": info.random_access_points,
         "motion, bits a frame": f"{info.motion_bits_mean:.1f} (95 % below {info.motion_bits_p95:.1f})",
         **_quality_rows(info.quality),

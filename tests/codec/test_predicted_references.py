@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facecodec.analysis import plan
-from facecodec.api import decode_frames
+from facecodec.api import decode_frames, probe
 from facecodec.bitstream import (
     MAGIC,
     Base,
@@ -188,6 +188,8 @@ def test_seeking_shows_the_pictures_of_the_whole_file(pictures, tmp_path, indexe
     path = write(tmp_path / "a.fcv", header, units, indexed)
     whole = shown(path)
     assert len(whole) == sum(isinstance(unit, MotionUnit) for unit in units)
+    info = probe(path)
+    assert (info.references, info.predicted_references) == (4, 2)
     assert len({frame.pixels.tobytes() for frame in whole}) == 4
     for number in range(1, len(whole)):
         part = shown(path, float(whole[number].time_s))
@@ -204,9 +206,8 @@ def test_a_damaged_key_picture_costs_what_is_predicted_from_it(pictures, tmp_pat
     whole, data = shown(path), bytearray(path.read_bytes())
     data[data.index(key.still) + 50] ^= 1
     path.write_bytes(data)
-    got = []
+    got: list[Frame] = []
     with pytest.raises(BitstreamError, match="the checksum does not match"):
-        for frame in decode_frames(path, DecoderConfig(generator="warp-0", view="crop")):
-            got.append(frame)
+        got.extend(decode_frames(path, DecoderConfig(generator="warp-0", view="crop")))
     assert [frame.pts for frame in got] == [frame.pts for frame in whole[2:]]
     np.testing.assert_array_equal(got[-1].pixels, whole[-1].pixels)

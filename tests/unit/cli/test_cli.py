@@ -76,6 +76,7 @@ INFO = {
     "frame_rate": 25.0,
     "audio": None,
     "references": 1,
+    "predicted_references": 0,
     "random_access_points": 1,
     "held_frames": 0,
     "quality": None,
