@@ -8,7 +8,7 @@ would add.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -146,6 +146,7 @@ class CoarseViewer:
             planes = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255.0
             with torch.inference_mode():
                 state = self._warper.prepare(planes, torch.from_numpy(reference.mesh.astype(np.float32)))
+                state = replace(state, picture=planes[:, :1, :1].clone())  # of 8 pictures, not needed again
             known = _Known(reference, state, photometric.luma(reference.picture))
             self._known[reference.ref_id] = known
         return known

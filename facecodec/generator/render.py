@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +19,32 @@ from facecodec.generator.select import LoadedGenerator
 from facecodec.generator.workers import workers
 from facecodec.types import F32Array, F64Array, U8Array
 
-
-class _Slot(NamedTuple):
-    """What the generator made of a reference picture, and the side of the picture in pixels."""
-
-    prepared: Any
-    size: int
+_KEPT = 3
+"""Pictures that the generator's view of is kept, at least: 3 MB each, half a one for every palette entry."""
 
 
-class _Palette(NamedTuple):
-    """Entries of a slot, as they came and ready to be shown."""
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """A reference picture and its palette, and what was made of them; None until it is needed (again).
 
-    patches: list[RegionPatch]
-    sources: list[PatchSource]
+    Attributes:
+        picture: [S, S, 3].
+        mesh: [478, 3], crop units.
+        prepared: of the generator.
+        patches: entries of the palette, as they came.
+        sources: the same, ready to be shown.
+    """
+
+    picture: U8Array
+    mesh: F64Array
+    prepared: Any = None
+    patches: list[RegionPatch] = field(default_factory=list)
+    sources: list[PatchSource] | None = None
+
+    @property
+    def size(self) -> int:
+        """Side of the picture in pixels."""
+        return len(self.picture)
 
 
 class StreamRenderer:
@@ -53,7 +67,7 @@ class StreamRenderer:
         self._state = self._generator.new_state()
         self._warp = WarpGenerator().to(device).eval()
         self._slots: dict[int, _Slot] = {}
-        self._palettes: dict[int, _Palette] = {}
+        self._recent: list[int] = []
         self._slot: int | None = None
 
     def put(self, slot: int, picture: U8Array, mesh: F64Array) -> None:
@@ -66,31 +80,49 @@ class StreamRenderer:
         """
         if slot == self._slot:
             self.reset()
-        # By a worker, too: on one thread rounding is the same every time.
-        prepare = functools.partial(self._prepare, picture, mesh)
-        self._slots[slot] = prepare() if self._pool is None else self._pool.map([prepare])[0]
-        self._palettes.pop(slot, None)
+        self._slots[slot] = _Slot(picture, mesh)
+        self._ready([slot])
 
-    def _prepare(self, picture: U8Array, mesh: F64Array) -> _Slot:
+    def _ready(self, slots: Sequence[int]) -> list[_Slot]:
+        """Slots with all that is made of them; what was made of pictures used long ago is forgotten."""
+        self._recent = [*(s for s in self._recent if s not in slots), *reversed(slots)]
+        for old in self._recent[: -max(_KEPT, len(slots))]:
+            if old in self._slots:
+                self._slots[old].prepared = self._slots[old].sources = None
+        places = [self._slots[slot] for slot in slots]
+        for place in places:
+            if place.prepared is None:
+                # By a worker, too: on one thread rounding is the same every time.
+                prepare = functools.partial(self._prepare, place)
+                place.prepared = prepare() if self._pool is None else self._pool.map([prepare])[0]
+        return places
+
+    def _prepare(self, place: _Slot) -> Any:
         with torch.inference_mode():
-            points = to_tensor(mesh, self._device)
-            prepared = self._generator.prepare(to_planes(picture, self._multiple, self._device), points)
-        return _Slot(prepared, len(picture))
+            points = to_tensor(place.mesh, self._device)
+            return self._generator.prepare(to_planes(place.picture, self._multiple, self._device), points)
 
     def drop(self, slot: int) -> None:
         """Forget the picture of a slot."""
         self._slots.pop(slot, None)
-        self._palettes.pop(slot, None)
         if slot == self._slot:
             self.reset()
 
     def put_palette(self, slot: int, patches: Sequence[RegionPatch]) -> None:
         """Take in the palette of a slot's reference picture, in place of the one before."""
-        size, known = self._slots[slot].size, self._palettes.get(slot)
-        made = {id(p.pixels): s for p, s in zip(*known, strict=True)} if known else {}
+        place = self._slots[slot]
+        known = zip(place.patches, place.sources or (), strict=False)
+        made = {id(patch.pixels): source for patch, source in known}
+        place.patches = list(patches)
+        place.sources = self._sources(place, made)
+
+    def _sources(self, place: _Slot, made: dict[int, PatchSource]) -> list[PatchSource]:
+        """A slot's palette, ready to be shown; ``made`` are sources by the identity of their pixels."""
         with torch.inference_mode():
-            sources = [made.get(id(p.pixels)) or prepare_source(self._warp, p, size) for p in patches]
-        self._palettes[slot] = _Palette(list(patches), sources)
+            return [
+                made.get(id(patch.pixels)) or prepare_source(self._warp, patch, place.size)
+                for patch in place.patches
+            ]
 
     def reset(self) -> None:
         """Forget the frames made so far: the next one does not follow them."""
@@ -120,22 +152,22 @@ class StreamRenderer:
         Raises:
             MissingReferenceError: there is no picture in a slot.
         """
-        places = []
         for wanted in (slot, *others):
             if wanted not in self._slots:
                 raise MissingReferenceError(wanted)
-            places.append(self._slots[wanted])
+        places = self._ready([slot, *others])
+        if weights is not None and places[0].sources is None:
+            places[0].sources = self._sources(places[0], {})
         if slot != self._slot:
             self.reset()
         self._slot = slot
         if self._pool is None:
-            return self._share(slot, places, meshes, scene, weights)
+            return self._share(places, meshes, scene, weights)
         share = -(-len(meshes) // self._pool.count)
         cuts = [slice(start, start + share) for start in range(0, len(meshes), share)]
         jobs = [
             functools.partial(
                 self._share,
-                slot,
                 places,
                 meshes[cut],
                 None if scene is None else scene[cut],
@@ -147,7 +179,6 @@ class StreamRenderer:
 
     def _share(
         self,
-        slot: int,
         places: list[_Slot],
         meshes: F64Array,
         scene: F32Array | None,
@@ -157,9 +188,9 @@ class StreamRenderer:
         with torch.inference_mode():
             prepared = [place.prepared for place in places]
             mesh, patches = to_tensor(meshes, self._device), None
-            if weights is not None and slot in self._palettes:
+            if weights is not None and places[0].sources:
                 side = self._generator.patch_side(-(-places[0].size // self._multiple) * self._multiple)
-                sources, geometry = self._palettes[slot].sources, self._generator.geometry(places[0].prepared)
+                sources, geometry = places[0].sources, self._generator.geometry(places[0].prepared)
                 shares = to_tensor(weights, self._device)
                 patches = palette_patches(self._warp, geometry, sources, shares, mesh, side)
             out = self._generator.render(prepared, mesh, offsets, self._state, patches)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from facecodec.errors import ConfigError, MissingReferenceError, WeightsError, WeightsMismatchError
+from facecodec.generator.palette import RegionPatch
+from facecodec.generator.patches import PatchRegion
 from facecodec.generator.render import StreamRenderer
 from facecodec.generator.select import WARP, LoadedGenerator, WarpRenderer, load_generator, pick_device
 from facecodec.weights import registry
@@ -204,6 +206,23 @@ def test_the_toy_generator_is_the_same_every_time_and_however_frames_are_cut(toy
     assert np.abs(pieces - whole).max() <= 1, "cut elsewhere, sums of floats are made in another order"
     alone = np.concatenate([run(loaded, photo, meshes[[0, i]])[1:] for i in range(2, 6)])
     assert np.abs(alone.astype(int) - whole[2:]).mean() > 0.05, "the last output must be seen"
+
+
+def test_pictures_used_long_ago_are_made_ready_again(photo, meshes):
+    renderer = StreamRenderer(load_generator("warp-0", CPU), CPU, 1)
+    patch = RegionPatch(PatchRegion.MOUTH, photo[60:92, 32:96].copy(), (32, 60, 64, 32), meshes[3])
+    weights, first = np.ones((1, 1)), {}
+    for slot in range(6):
+        renderer.put(slot, np.roll(photo, slot, 1), meshes[0])
+        renderer.put_palette(slot, [patch])
+        first[slot] = renderer.render(slot, meshes[1:2], None, weights=weights)
+    ready = [slot for slot in range(6) if renderer._slots[slot].prepared is not None]
+    assert ready == [3, 4, 5]
+    assert [slot for slot in range(6) if renderer._slots[slot].sources is not None] == ready
+    for slot in (0, 4, 1):
+        np.testing.assert_array_equal(renderer.render(slot, meshes[1:2], None, weights=weights), first[slot])
+    assert np.abs(first[0].astype(int) - renderer.render(0, meshes[1:2], None)).max() > 5, "a palette is seen"
+    assert sum(renderer._slots[slot].prepared is not None for slot in range(6)) == 3
 
 
 def test_frame_by_frame_weights_do_not_see_the_last_output(toy_weights, photo, meshes, tmp_path):
