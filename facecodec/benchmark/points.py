@@ -1,7 +1,8 @@
 """One clip, one codec, one setting: coded, decoded, measured, and kept under the hash of what it depends on.
 
-Two things are kept in the cache: streams with what they cost to make, and points. So a new measure needs no
-new encoding, and a run that was broken off goes on where it stopped.
+Three things are kept in the cache: streams with what they cost to make, points, and what the costliest
+networks say of them. So a new measure needs no new encoding, the costliest can be had later, and a run that
+was broken off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from facecodec.benchmark import anchors, own
 from facecodec.benchmark.digests import key_of
 from facecodec.benchmark.ffmpeg import ffmpeg_version, find_ffmpeg
 from facecodec.benchmark.pictures import scaled_size
-from facecodec.benchmark.quality import MEASURES, Judge, Networks, Quality, Sampling, load_networks
+from facecodec.benchmark.quality import DEEP, MEASURES, Judge, Networks, Sampling, load_networks
 from facecodec.benchmark.results import Cost, LeftOut, RatePoint, from_plain, to_plain
 from facecodec.benchmark.sequences import Clip, describe
 from facecodec.errors import FacecodecError, MediaError
@@ -73,7 +74,7 @@ class KeptStream:
     stages_ms: tuple[tuple[str, float], ...]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _networks(names: tuple[str, ...], folder: Path | None) -> Networks:
     return load_networks(names, folder)
 
@@ -83,7 +84,7 @@ def _frames(clip: Clip) -> U8Array:
     return clip.read()
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _judge(clip: Clip, how: Measuring) -> Judge:
     return Judge(_frames(clip), clip.read_track(), _networks(how.networks, how.weights), how.sampling)
 
@@ -113,16 +114,58 @@ def point_key(job: Job, curve: str, how: Measuring) -> str:
 
 def cached_point(job: Job, curve: str, how: Measuring) -> RatePoint | None:
     """A point of the cache; None where it is absent or damaged."""
+    point = _cached_shallow(job, curve, how)
+    deep = _cached_deep(job, curve, how) if point is not None else None
+    if point is None or deep is None:
+        return None
+    return _with_deep(point, deep)
+
+
+def _with_deep(point: RatePoint, deep: dict[str, float | None]) -> RatePoint:
+    if not deep:
+        return point
+    return replace(point, quality=replace(point.quality, lpips_vgg=deep["lpips_vgg"], dists=deep["dists"]))
+
+
+def _cached_shallow(job: Job, curve: str, how: Measuring) -> RatePoint | None:
+    """A point without the measures of ``DEEP``."""
     try:
-        text = _point_path(job, curve, how).read_text(encoding="utf-8")
+        text = _point_path(job, curve, _shallow(how)).read_text(encoding="utf-8")
         point = from_plain(RatePoint, json.loads(text))
     except (OSError, ValueError):
         return None
     return replace(point, clip=job.clip.name)
 
 
+def _cached_deep(job: Job, curve: str, how: Measuring) -> dict[str, float | None] | None:
+    """Measures of ``DEEP``, if they are wanted; None where they are absent or damaged."""
+    if not (how.sampling.deep_every and _deep(how).networks):
+        return {}
+    try:
+        kept = json.loads(_deep_path(job, curve, how).read_text(encoding="utf-8"))
+        return {name: None if kept[name] is None else float(kept[name]) for name in DEEP}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _shallow(how: Measuring) -> Measuring:
+    """The same without the measures of ``DEEP``."""
+    networks = tuple(name for name in how.networks if name not in DEEP)
+    return replace(how, sampling=replace(how.sampling, deep_every=0), networks=networks)
+
+
+def _deep(how: Measuring) -> Measuring:
+    """The same with the measures of ``DEEP`` alone."""
+    sampling = Sampling(1, how.sampling.deep_every)
+    return replace(how, sampling=sampling, networks=tuple(name for name in how.networks if name in DEEP))
+
+
 def _point_path(job: Job, curve: str, how: Measuring) -> Path:
     return how.cache / "points" / f"{job.clip.name}-{curve}-{point_key(job, curve, how)}.json"
+
+
+def _deep_path(job: Job, curve: str, how: Measuring) -> Path:
+    return how.cache / "deep" / f"{job.clip.name}-{curve}-{point_key(job, curve, _deep(how))}.json"
 
 
 def is_done(job: Job, how: Measuring) -> bool:
@@ -155,20 +198,26 @@ def setting_label(job: Job) -> str:
 
 
 def _make_point(job: Job, curve: str, how: Measuring) -> RatePoint:
+    """Make what the cache lacks of a point: all of it, or the measures of ``DEEP``."""
     make = _own_point if job.codec == own.OWN else _anchor_point
-    point = make(job, curve, how)
-    path = _point_path(job, curve, how)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path, overwrite=True) as part:
-        part.write_text(json.dumps(to_plain(point)), encoding="utf-8")
-    return point
-
-
-def _measure(job: Job, decoded: U8Array, how: Measuring) -> Quality:
+    told, decoded = make(job, curve, how)
     shape = _frames(job.clip).shape
     if decoded.shape != shape:
         raise MediaError(job.codec, f"showed {list(decoded.shape)} instead of {list(shape)}")
-    return _judge(job.clip, how).measure(decoded)
+    point, deep = _cached_shallow(job, curve, how), _cached_deep(job, curve, how)
+    if point is None:
+        point = told(quality=_judge(job.clip, _shallow(how)).measure(decoded))
+        _keep(_point_path(job, curve, _shallow(how)), to_plain(point))
+    if deep is None:
+        deep = _judge(job.clip, _deep(how)).measure_deep(decoded)
+        _keep(_deep_path(job, curve, how), deep)
+    return _with_deep(point, deep)
+
+
+def _keep(path: Path, values: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path, overwrite=True) as part:
+        part.write_text(json.dumps(values), encoding="utf-8")
 
 
 def _rate(size: int, clip: Clip) -> float:
@@ -204,7 +253,8 @@ def kept_stream(job: Job, how: Measuring, make: Callable[[], KeptStream]) -> Kep
     return made
 
 
-def _anchor_point(job: Job, curve: str, how: Measuring) -> RatePoint:
+def _anchor_point(job: Job, curve: str, how: Measuring) -> tuple[Callable[..., RatePoint], U8Array]:
+    """A point that lacks its quality yet, and the decoded pictures."""
     clip, anchor = job.clip, anchors.ANCHORS[job.codec]
     value = int(job.setting)
 
@@ -217,7 +267,8 @@ def _anchor_point(job: Job, curve: str, how: Measuring) -> RatePoint:
     width, height = scaled_size(clip.size, clip.size, job.scale)
     command = anchor.command(value, width, height, clip.fps)
     size = sum(len(packet) for packet in stream.packets)
-    return RatePoint(
+    told = partial(
+        RatePoint,
         clip=clip.name,
         codec=curve,
         scale=job.scale,
@@ -228,16 +279,17 @@ def _anchor_point(job: Job, curve: str, how: Measuring) -> RatePoint:
         width=clip.size,
         height=clip.size,
         fps=float(clip.fps),
-        quality=_measure(job, decoded, how),
         cost=Cost(_fps(clip, stream.encode_s), _fps(clip, took), stream.peak_mib),
         command=" ".join(["ffmpeg", *command]),
         version=anchor_version(anchor),
-        key=point_key(job, curve, how),
+        key=point_key(job, curve, _shallow(how)),
         still_share=len(stream.packets[0]) / size if size else None,
     )
+    return told, decoded
 
 
-def _own_point(job: Job, curve: str, how: Measuring) -> RatePoint:
+def _own_point(job: Job, curve: str, how: Measuring) -> tuple[Callable[..., RatePoint], U8Array]:
+    """As :func:`_anchor_point`."""
     clip = job.clip
     folder = how.cache / "streams"
     folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +306,8 @@ def _own_point(job: Job, curve: str, how: Measuring) -> RatePoint:
     decoded, cost = own.decode(coded, curve)
     parts = own.still_bytes(coded) if curve == own.STILL else own.part_bytes(coded)
     size = sum(asdict(parts).values())
-    return RatePoint(
+    told = partial(
+        RatePoint,
         clip=clip.name,
         codec=curve,
         scale=1,
@@ -265,7 +318,6 @@ def _own_point(job: Job, curve: str, how: Measuring) -> RatePoint:
         width=clip.size,
         height=clip.size,
         fps=float(clip.fps),
-        quality=_measure(job, decoded, how),
         cost=Cost(
             encode_fps=_fps(clip, stream.encode_s),
             decode_fps=_fps(clip, cost.cpu_s),
@@ -274,7 +326,8 @@ def _own_point(job: Job, curve: str, how: Measuring) -> RatePoint:
         ),
         command=own.command_line(job.setting, clip.size, curve),
         version=own.version(curve),
-        key=point_key(job, curve, how),
+        key=point_key(job, curve, _shallow(how)),
         parts=parts,
         still_share=(parts.reference + parts.backdrop) / size if size else None,
     )
+    return told, decoded

@@ -82,6 +82,8 @@ class Quality:
 
 
 MEASURES = tuple(field.name for field in fields(Quality))
+DEEP = ("lpips_vgg", "dists")
+"""Measures, and the networks that make them, which cost most: they are kept by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,15 @@ class Judge:
             flicker=_mean([static_flicker(self.source, decoded)] if len(decoded) > 1 else []),
         )
 
+    def measure_deep(self, decoded: U8Array) -> dict[str, float | None]:
+        """Measure by the costly networks of :data:`DEEP` alone; as :meth:`measure`."""
+        picked = range(0, len(decoded), self.sampling.deep_every) if self.sampling.deep_every else ()
+        seen: dict[str, list[float]] = {name: [] for name in DEEP}
+        for i in picked:
+            for name, value in self._look_deep(self.source[i], decoded[i]).items():
+                seen[name].append(value)
+        return {name: _mean(values) for name, values in seen.items()}
+
     def _vmaf(self, decoded: U8Array) -> float | None:
         """Mean VMAF; None where it is left out, or pictures have a size that it cannot take."""
         height, width = decoded.shape[1:3]
@@ -254,11 +265,12 @@ class Judge:
                 here = points if np.isfinite(points).all() else original
                 found["identity"] = networks.identity.similarity(x, y, original, here)
         if self.sampling.deep_every and index % self.sampling.deep_every == 0:
-            if networks.lpips_vgg is not None:
-                found["lpips_vgg"] = networks.lpips_vgg.distance(x, y)
-            if networks.dists is not None:
-                found["dists"] = networks.dists.distance(x, y)
+            found |= self._look_deep(x, y)
         return found
+
+    def _look_deep(self, x: U8Array, y: U8Array) -> dict[str, float]:
+        nets = {"lpips_vgg": self.networks.lpips_vgg, "dists": self.networks.dists}
+        return {name: net.distance(x, y) for name, net in nets.items() if net is not None}
 
 
 def _worst(values: list[float], *, highest: bool) -> list[float]:

@@ -13,7 +13,7 @@ from facecodec import EncoderConfig, SpeedConfig
 from facecodec.benchmark import anchors, own, points, sweep
 from facecodec.benchmark.plan import plan
 from facecodec.benchmark.points import Job, Measuring, is_done, run_job
-from facecodec.benchmark.quality import Sampling
+from facecodec.benchmark.quality import Judge, Networks, Sampling
 from facecodec.benchmark.workers import DaskWorkers, InProcess, LocalProcesses
 from facecodec.errors import ConfigError, MediaError, TransportError
 
@@ -101,6 +101,31 @@ def test_a_damaged_entry_of_the_cache_is_made_again(clip, ffmpeg, tmp_path):
     assert not is_done(job, how)
     again = run_job(job, how)[0][0]
     assert (again.size_bytes, again.quality) == (first.size_bytes, first.quality)
+
+
+def test_the_costliest_measures_are_added_to_points_that_are_there(clip, ffmpeg, tmp_path, monkeypatch):
+    class Half:
+        def distance(self, source, decoded):
+            return 0.5
+
+    networks = Networks(lpips_vgg=Half(), dists=Half())
+    monkeypatch.setattr(points, "_networks", lambda names, folder: networks if names else Networks())
+    shallow, job = Measuring(tmp_path, Sampling(5, 0), ()), Job(clip, "x264", ("x264",), 4, "45")
+    deep = replace(shallow, sampling=Sampling(5, 10), networks=("lpips_vgg", "dists"))
+    first = run_job(job, shallow)[0][0]
+    assert is_done(job, shallow)
+    assert not is_done(job, deep)
+    monkeypatch.setattr(Judge, "measure", refuse)
+    point = run_job(job, deep)[0][0]
+    assert (point.quality.lpips_vgg, point.quality.dists) == (0.5, 0.5)
+    assert replace(point, quality=replace(point.quality, lpips_vgg=None, dists=None)) == first
+    monkeypatch.setattr(anchors, "decode", refuse)
+    assert run_job(job, deep)[0] == [point]
+    assert run_job(job, shallow)[0] == [first]
+    assert not is_done(job, replace(deep, sampling=Sampling(5, 20)))
+    for path in (tmp_path / "deep").iterdir():
+        path.write_text("{}")
+    assert not is_done(job, deep)
 
 
 def test_what_cannot_be_measured_is_named_and_the_rest_goes_on(sample, settings, ffmpeg, monkeypatch):
