@@ -87,7 +87,7 @@ class Probe:
 
     def _watch_receiver(self, session: Any) -> None:
         receiver = session._engine.receiver
-        take, receive, frame = session.take, receiver.receive, receiver.frame
+        take, receive, make = session.take, receiver.receive, receiver.make
         take_sound, observe, clock = receiver._take_sound, receiver._clock.observe, receiver._clock
 
         def note_take(reliable: bool, data: bytes) -> None:
@@ -113,14 +113,13 @@ class Probe:
                 self._sound_s is not None and self._sound_s + SOUND_AFTER_S == media_s,
             )
 
-        def note_frame(now_s: float) -> Any:
+        def note_make(due: Any) -> Any:
             start = time.monotonic()
-            shown = frame(now_s)
-            if shown is not None:
-                self.rendered.extend((start, time.monotonic()))
+            shown = make(due)
+            self.rendered.extend((start, time.monotonic()))
             return shown
 
-        session.take, receiver.receive, receiver.frame = note_take, note_receive, note_frame
+        session.take, receiver.receive, receiver.make = note_take, note_receive, note_make
         receiver._take_sound, clock.observe = note_sound, note_observe
 
     def result(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sender and receiver of one end, each with its thread beside the event loop."""
+"""Sender and receiver of one end, with their threads beside the event loop."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from facecodec.call.threads import borrow
 
 
 class Engine:
-    """Sender and receiver, each with its thread; made by :meth:`load`, which takes a second or so.
+    """Sender and receiver with their threads; made by :meth:`load`, which takes a second or so.
 
     Attributes:
         sender: to be called on ``coding`` alone.
-        receiver: to be called under ``lock``.
+        receiver: to be called under ``lock``, but for the making of pictures.
         coding: thread of the sender.
-        decoding: thread of the receiver.
-        lock: the sender asks the receiver for feedback.
+        receiving: thread of the receiver, for what must not wait for a picture.
+        decoding: thread that makes pictures, and takes in what they are made from.
+        lock: the sender asks the receiver for feedback, and motion comes while a picture is made.
     """
 
     def __init__(self) -> None:
-        self.coding, self.decoding, self.lock = borrow(), borrow(), threading.Lock()
+        self.coding, self.receiving, self.decoding = borrow(), borrow(), borrow()
+        self.lock = threading.Lock()
         self.sender: CallSender
         self.receiver: CallReceiver
 
@@ -45,8 +47,9 @@ class Engine:
         """Stop the sender, and give the threads back."""
         await self.coding.run(self.sender.close)
         await self.decoding.run(lambda: None)  # a picture may still be in the making
-        self.coding.give_back()
-        self.decoding.give_back()
+        await self.receiving.run(lambda: None)
+        for thread in (self.coding, self.receiving, self.decoding):
+            thread.give_back()
 
     def _piggyback(self, now_s: float) -> bytes:
         with self.lock:

@@ -1,7 +1,8 @@
 """Picture and sound over one connection, both ways.
 
-Coding and decoding happen on two threads beside the event loop. What comes from the camera waits in a place
-for one picture: while the encoder is busy, newer pictures take the place of older ones.
+Coding, receiving and the making of pictures happen on three threads beside the event loop, so that neither
+motion nor sound waits for a picture that is being made. What comes from the camera waits in a place for one
+picture: while the encoder is busy, newer pictures take the place of older ones.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ class _Step:
     """What the receiving side gives at a time.
 
     Attributes:
-        shown: the picture, if one was wanted and can be made.
+        told: feedback about what was sent, and when it came.
         sound: pieces of decoded sound, each with its time on the wire.
         alone: feedback that travels alone.
         lag_s: the time less the time on the wire of what is shown then; None before anything has come.
     """
 
-    shown: ShownFrame | None
+    told: list[tuple[bytes, float]]
     sound: list[tuple[F32Array, float]]
     alone: list[Datagram]
     lag_s: float | None
@@ -112,6 +113,7 @@ class MediaSession:
         self._told: list[tuple[bytes, float]] = []
         self._alone: list[Datagram] = []
         self._came: deque[tuple[Channel, bytes, float]] = deque(maxlen=_WAITING_MAX)
+        self._lag_s: float | None = None
         self._making_s = SOUND_AFTER_S
         self._refresh = False
         self._size: tuple[int, int] | None = None
@@ -119,7 +121,7 @@ class MediaSession:
         self._wake, self._arrived = asyncio.Event(), asyncio.Event()
         self._voice, self._sound_end = VoiceDecoder(), -1
         self._pin = pin
-        self._tasks = [asyncio.ensure_future(self._send()), asyncio.ensure_future(self._show())]
+        self._tasks = [asyncio.ensure_future(run()) for run in (self._send, self._receive, self._show)]
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
@@ -213,58 +215,73 @@ class MediaSession:
     def _send_datagram(self, datagram: Datagram) -> None:
         self._peer.send(datagram.channel is Channel.RELIABLE, datagram.data)
 
-    # The receiving side, likewise.
+    # The receiving side, likewise: what comes,
 
-    async def _show(self) -> None:
-        due_s, stats_s = time.monotonic(), 0.0
+    async def _receive(self) -> None:
+        stats_s = 0.0
         while True:
-            now_s = time.monotonic()
-            wanted = now_s >= due_s
-            due_s = max(due_s + wanted / self._showing.fps, now_s - 0.5 / self._showing.fps)
+            await _wait(self._arrived, _POLL_S)
             came = list(self._came)
             self._came.clear()
-            step = await self._engine.decoding.run(partial(self._show_step, came, wanted))
-            self._showing.worked(time.monotonic() - now_s, time.monotonic())
+            changes = any(channel is Channel.RELIABLE for channel, _, _ in came)
+            thread = self._engine.decoding if changes else self._engine.receiving
+            step = await thread.run(partial(self._receive_step, came))
+            self._told += step.told
             self._alone += step.alone
             if self._told or self._alone:
                 self._wake.set()
-            self._present(step)
-            if now_s - stats_s > _STATS_S:
-                stats_s = now_s
+            for samples, start_s in step.sound:
+                self._screen.sound.put(samples, start_s)
+            if step.lag_s is not None:
+                self._lag_s = step.lag_s
+                self._screen.sound.lag_s = step.lag_s + min(max(self._making_s, SOUND_AFTER_S), _MAKING_MAX_S)
+            if time.monotonic() - stats_s > _STATS_S:
+                stats_s = time.monotonic()
                 self.receiver_stats = self._engine.receiver.stats()
                 self.identity = self._pin.identity
-            await _wait(self._arrived, min(_POLL_S, max(0.0, due_s - time.monotonic())))
 
-    def _present(self, step: _Step) -> None:
-        """Put a picture on, and sound in step with it."""
-        sound, now_s = self._screen.sound, time.monotonic()
-        for samples, start_s in step.sound:
-            sound.put(samples, start_s)
-        if step.shown is not None:
-            shown = step.shown
-            self._screen.show(Picture(shown.pixels, now_s, shown.pts_s, shown.state.value))
-            if step.lag_s is not None:
-                making_s = now_s - shown.pts_s - step.lag_s
-                self._making_s += _MAKING_GAIN * (making_s - self._making_s)
-        if step.lag_s is not None:
-            sound.lag_s = step.lag_s + min(max(self._making_s, SOUND_AFTER_S), _MAKING_MAX_S)
-
-    def _show_step(self, came: list[tuple[Channel, bytes, float]], wanted: bool) -> _Step:
-        receiver, shown = self._engine.receiver, None
+    def _receive_step(self, came: list[tuple[Channel, bytes, float]]) -> _Step:
+        receiver, told = self._engine.receiver, []
         with self._engine.lock:
             for channel, data, came_s in came:
                 receiver.receive(channel, data, came_s)
-                self._told += [(block, came_s) for block in receiver.take_feedback()]
+                told += [(block, came_s) for block in receiver.take_feedback()]
             now_s = time.monotonic()
             alone = receiver.poll(now_s)
             sound = self._decode(now_s)
             media_s = receiver.media_time(now_s)
-            if wanted:
-                shown = receiver.frame(now_s)
+        return _Step(told, sound, alone, None if media_s is None else now_s - media_s)
+
+    # and what is shown.
+
+    async def _show(self) -> None:
+        due_s = time.monotonic()
+        while True:
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            now_s = time.monotonic()
+            due_s = max(due_s + 1.0 / self._showing.fps, now_s - 0.5 / self._showing.fps)
+            shown = await self._engine.decoding.run(self._show_step)
+            self._showing.worked(time.monotonic() - now_s, time.monotonic())
+            if shown is not None:
+                self._present(shown)
+
+    def _present(self, shown: ShownFrame) -> None:
+        """Put a picture on, and learn how long it took to be made: sound waits as long."""
+        now_s = time.monotonic()
+        self._screen.show(Picture(shown.pixels, now_s, shown.pts_s, shown.state.value))
+        if self._lag_s is not None:
+            making_s = now_s - shown.pts_s - self._lag_s
+            self._making_s += _MAKING_GAIN * (making_s - self._making_s)
+
+    def _show_step(self) -> ShownFrame | None:
+        receiver = self._engine.receiver
+        with self._engine.lock:
+            due = receiver.due(time.monotonic())
             reference = receiver.reference
+        shown = None if due is None else receiver.make(due)
         if reference is not None:
             self._pin.see(reference)
-        return _Step(shown, sound, alone, None if media_s is None else now_s - media_s)
+        return shown
 
     def _decode(self, now_s: float) -> list[tuple[F32Array, float]]:
         """Decode the sound whose time has come; what is missing between packets is concealed."""

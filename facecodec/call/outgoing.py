@@ -18,9 +18,13 @@ _WINDOW_S = 2.0
 _PICTURE_SHARE = (0.03, 0.25)
 """Share of the rate, at least and at most, that new reference pictures may take in the long run, unless they
 are asked for: what bundles leave of it,"""
-_AIM = 0.95
+_AIM = 0.93
 _PICTURE_CREDIT = 3000.0
 """and bytes that may be saved for them."""
+_FIRST_QUALITY = 20
+"""Quality of the first picture: a face is seen soon, whatever the path carries. A better one follows"""
+_WIDE = 2.0
+"""at once where pictures may leave at so many times the rate, or when its bytes are saved."""
 
 
 class SoundQueue:
@@ -150,9 +154,16 @@ class Steering:
         return self._credit >= 0
 
     @property
+    def may_replace_first(self) -> bool:
+        """Whether a better picture may follow the first one."""
+        is_wide = self.rate.burst_kbps >= _WIDE * self.rate.target_kbps
+        return self.has_picture and (is_wide or self.may_send_picture)
+
+    @property
     def picture_quality(self) -> int:
         """Quality of the next reference picture, 0 to 100."""
-        return min(self.setting.ref_quality, self._quality)
+        quality = min(self.setting.ref_quality, self._quality)
+        return quality if self.has_picture else min(quality, _FIRST_QUALITY)
 
     @property
     def picture_kbps(self) -> float:

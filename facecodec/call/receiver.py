@@ -2,6 +2,9 @@
 
 Nothing that comes from the network raises, crashes or takes memory without bound: what breaks the rules is
 dropped and counted. The same calls at the same times give the same results.
+
+Making a picture takes most of the time. :meth:`CallReceiver.make` may therefore run beside everything else,
+but for the taking of reliable messages: they change what pictures are made from.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from facecodec.bitstream import (
     parse_unit,
 )
 from facecodec.call.config import CallConfig
-from facecodec.call.playout import MotionPlayout, Received, ShownFrame, State
+from facecodec.call.playout import MotionPlayout, Received, Shown, ShownFrame, State
 from facecodec.call.reporter import Reporter
 from facecodec.call.stats import ReceiverStats
 from facecodec.decoder import DecodedMotion, Decoder
@@ -113,13 +116,21 @@ class CallReceiver:
 
     def frame(self, now_s: float) -> ShownFrame | None:
         """The picture to show now; None before the first can be made, or where the last one shall stay."""
+        due = self.due(now_s)
+        return None if due is None else self.make(due)
+
+    def due(self, now_s: float) -> Shown | None:
+        """What is to be shown now; None as in :meth:`frame`."""
         time_s = self._clock.media_time(now_s)
-        shown = None if time_s is None else self._playout.at(time_s)
-        if shown is None:
+        due = None if time_s is None else self._playout.at(time_s)
+        if due is None or self._pictures.get(due.frame.ref_id) != due.frame.picture:
             return None
-        frame, state = shown
-        if self._pictures.get(frame.ref_id) != frame.picture:
-            return None
+        self._shown[due.state] += 1
+        return due
+
+    def make(self, due: Shown) -> ShownFrame:
+        """Make the picture of what :meth:`due` gave."""
+        frame, state = due
         pose, header = frame.pose, self._decoder.header
         assert header is not None  # noqa: S101  there is motion
         scene = None if pose.scene is None else pose.scene[None].astype(np.float32)
@@ -128,7 +139,6 @@ class CallReceiver:
         motion = DecodedMotion(
             pts, frame.ref_id, pose.mesh[None], scene, [False], none, False, pose.shape[None]
         )
-        self._shown[state] += 1
         for values in self._decoder.timings.values():
             del values[:-100]
         return ShownFrame(self._decoder.show(motion)[0].pixels, frame.time_s, state, frame.crop)

@@ -51,7 +51,7 @@ class CallSender:
         self._header = b""
         self._picture: int | None = None
         self._pictures: dict[int, int] = {}
-        self._keyframe_asked = False
+        self._keyframe_asked, self._is_coarse = False, False
         self._pts = -1
         self._frame_due_s = -1e9
         self._bundling, self._full, self._may_plan = BundleClock(), False, False
@@ -243,6 +243,8 @@ class CallSender:
         encoder.motion.qp = min(max(self.config.encoder.rate.qp + steering.setting.qp_add, 0), 51)
         encoder.may_send_reference = steering.may_send_picture
         encoder.reference_quality = steering.picture_quality
+        if self._is_coarse and steering.may_replace_first:
+            self._keyframe_asked = True
         if self._keyframe_asked:
             encoder.request_keyframe()
         base = None
@@ -286,6 +288,7 @@ class CallSender:
         ref_id = unit.ref_id if isinstance(unit, ReferenceUnit) else None
         if ref_id is not None:
             self._references += 1
+            self._is_coarse = not self._steering.has_picture
             self._dispatch.messages.drop_pictures()
             if self._keyframe_asked and self._references > 1:
                 self._dispatch.pacer.clear()

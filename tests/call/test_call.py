@@ -147,14 +147,14 @@ def test_a_lost_reference_picture_is_asked_for_and_replaced(clip):
         if now > 3 and not lost:
             call.receiver._pictures.clear()
             lost.append(now)
-        if lost and not again and call.sender.stats().references == 2:
+        if lost and not again and call.sender.stats().references == 3:
             again.append(now)
 
     call = run_call(clip(7), LAN, meddle=lose)
     # 100 ms of motion without it, then half a round trip; the next frame carries the new picture.
     assert again[0] - lost[0] < 0.12 + 0.2 + 0.06
     assert call.receiver.stats().plis > 0
-    assert call.sender.stats().references == 2
+    assert call.sender.stats().references == 3  # a coarse one at first, and a better one at once
     assert set(call.states(5, 6.9)) == {"live"}
 
 
@@ -201,7 +201,7 @@ def test_reference_pictures_share_a_backdrop_that_has_arrived(name, clip, drawn,
         seen[min(int(at // 3), 2)] = float(frame.pixels[-20:, :20].mean())
     assert seen == pytest.approx({0: 60, 1: 140, 2: 220}, abs=4)
     assert sent.count("picture") >= 7
-    assert 3 <= sent.count("backdrop") <= (3 if name == "clear" else 6)
+    assert 4 <= sent.count("backdrop") <= (4 if name == "clear" else 7)  # with the first, coarse picture
 
 
 def test_a_backdrop_that_arrives_late_is_not_shared(clip, tracked):
@@ -230,14 +230,29 @@ def test_a_fresh_picture_can_be_asked_for(clip):
             call.sender.request_keyframe()
 
     call = run_call(clip(4), LAN, meddle=ask)
-    assert call.sender.stats().references == call.receiver.stats().references == 2
+    assert call.sender.stats().references == call.receiver.stats().references == 3
     assert set(call.states(1.5, 4)) == {"live"}
 
 
 def test_pictures_come_through_heavy_loss(clip):
     call = run_call(clip(6), replace(LAN, loss=0.4), replace(LAN, loss=0.4), seed=5)
-    assert call.receiver.stats().references == 1
+    assert call.receiver.stats().references == 2
     assert call.receiver.stats().frames > 10
+
+
+@pytest.mark.parametrize(("rate_kbps", "soon_s"), [(0.0, 0.8), (10.0, 4.0)])
+def test_a_coarse_picture_comes_first_and_a_better_one_where_the_path_carries_it(clip, rate_kbps, soon_s):
+    sizes = []
+
+    def look(now, call):
+        reference = call.receiver.reference
+        if reference is not None and (not sizes or reference.pts != sizes[-1][0]):
+            sizes.append((reference.pts, len(reference.key)))
+
+    call = run_call(clip(6), replace(LAN, rate_kbps=rate_kbps), LAN, meddle=look)
+    assert call.shown[0][0] < soon_s
+    assert len(sizes) == (1 if rate_kbps else 2)
+    assert sizes[0][1] < 0.6 * sizes[-1][1] or rate_kbps
 
 
 def test_a_narrow_path_is_found_and_kept_to(clip):
