@@ -2,14 +2,17 @@
 
 Bytes of a still are paid once, and what they gain is seen in every frame made from it. A picture that serves
 twice as long is therefore worth the quality at which a byte gains half as much: on the validation clips
-:data:`QUALITY_PER_OCTAVE` steps more (LPIPS of decoded frames over bytes of the still).
+:data:`QUALITY_PER_OCTAVE` steps more (LPIPS of decoded frames over bytes of the still). From which service on
+the lever's own quality is too little was chosen so that a byte of a still gains about as much as one of a
+palette or of a further picture. With 2.5 s for 10, eleven validation clips took 11 % more bytes, and LPIPS
+fell by 12 % (warp-0); at quality 80 to 90 a byte of a still gains a third of what it does at 60 to 70.
 """
 
 from __future__ import annotations
 
 from math import log2
 
-USUAL_S = 10.0
+USUAL_S = 2.5
 """Service that the lever's quality is meant for, seconds."""
 PRIOR_S = 30.0
 """Time between two pictures that is expected of a video before any of it is known, seconds."""

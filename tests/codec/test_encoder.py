@@ -173,8 +173,8 @@ def test_a_picture_that_serves_long_is_coded_better(faces):
         return next(len(packet.data) for packet in packets if packet.kind is PacketKind.REFERENCE)
 
     usual = EncoderConfig(scene_points="off")
-    assert bytes_of(usual, 60.0) > 1.3 * bytes_of(usual, 5.0)
-    assert bytes_of(usual, 5.0) == bytes_of(usual, None)
+    assert bytes_of(usual, 60.0) > 1.3 * bytes_of(usual, 2.0)
+    assert bytes_of(usual, 2.0) == bytes_of(usual, None)
     asked = EncoderConfig(scene_points="off", ref_quality=60)
     assert bytes_of(asked, 60.0) == bytes_of(asked, None)
 
