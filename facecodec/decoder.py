@@ -210,7 +210,7 @@ class Decoder:
             self._backdrops[unit.ref_id] = self._newest_backdrop[1]
         self._pasters.pop(unit.ref_id, None)
         reference = motion.take_reference(unit)
-        renderer.put(unit.ref_id, reference.picture, reference.mesh)
+        renderer.put(unit.ref_id, reference.picture, reference.mesh, reference.q_idx)
 
     def _take_backdrop(self, unit: BackdropUnit, number: int | None) -> None:
         """Take a backdrop: of its slot, and of reference pictures to come until there is a newer one."""

@@ -132,7 +132,7 @@ class LocalDecoder:
         """
         reference = self._running().take_reference(unit)
         if self._renderer is not None:
-            self._renderer.put(unit.ref_id, reference.picture, reference.mesh)
+            self._renderer.put(unit.ref_id, reference.picture, reference.mesh, reference.q_idx)
         source = crop_picture(frame.pixels, reference.crop)
         still = measure(source, reference.picture, reference.crop.to_crop(points))
         nothing = np.zeros(3)

@@ -197,7 +197,7 @@ class _Stage:
         crop = self._crop
         right, bottom = crop.x + crop.side, crop.y + crop.side
         self._pinned = Sides(crop.x > 0, crop.y > 0, right < width, bottom < height)
-        self._renderer.put(0, crop_picture(portrait.pixels, self._crop), self._own)
+        self._renderer.put(0, crop_picture(portrait.pixels, self._crop), self._own, q_idx=0)
         self._paster = None
         self.frame_size = (self._crop.size, self._crop.size)
         if config.view == "frame":

@@ -15,6 +15,7 @@ from torch import Tensor
 from facecodec.errors import MissingReferenceError
 from facecodec.generator.model import WarpGenerator
 from facecodec.generator.palette import PatchSource, RegionPatch, palette_patches, prepare_source
+from facecodec.generator.restore import COARSEST
 from facecodec.generator.select import LoadedGenerator
 from facecodec.generator.workers import workers
 from facecodec.types import F32Array, F64Array, U8Array
@@ -30,6 +31,7 @@ class _Slot:
     Attributes:
         picture: [S, S, 3].
         mesh: [478, 3], crop units.
+        q_idx: how coarsely it was coded, 0 to 255.
         prepared: of the generator.
         patches: entries of the palette, as they came.
         sources: the same, ready to be shown.
@@ -37,6 +39,7 @@ class _Slot:
 
     picture: U8Array
     mesh: F64Array
+    q_idx: int
     prepared: Any = None
     patches: list[RegionPatch] = field(default_factory=list)
     sources: list[PatchSource] | None = None
@@ -70,17 +73,18 @@ class StreamRenderer:
         self._recent: list[int] = []
         self._slot: int | None = None
 
-    def put(self, slot: int, picture: U8Array, mesh: F64Array) -> None:
+    def put(self, slot: int, picture: U8Array, mesh: F64Array, q_idx: int = COARSEST) -> None:
         """Take in a reference picture.
 
         Args:
             slot: its place; what lay there is forgotten.
             picture: [S, S, 3].
             mesh: [478, 3], crop units.
+            q_idx: how coarsely it was coded: ``base_q_idx`` of AV1, 0 to 255.
         """
         if slot == self._slot:
             self.reset()
-        self._slots[slot] = _Slot(picture, mesh)
+        self._slots[slot] = _Slot(picture, mesh, q_idx)
         self._ready([slot])
 
     def _ready(self, slots: Sequence[int]) -> list[_Slot]:
@@ -100,7 +104,8 @@ class StreamRenderer:
     def _prepare(self, place: _Slot) -> Any:
         with torch.inference_mode():
             points = to_tensor(place.mesh, self._device)
-            return self._generator.prepare(to_planes(place.picture, self._multiple, self._device), points)
+            planes = to_planes(place.picture, self._multiple, self._device)
+            return self._generator.prepare(planes, points, place.q_idx)
 
     def drop(self, slot: int) -> None:
         """Forget the picture of a slot."""

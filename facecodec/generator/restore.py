@@ -10,6 +10,20 @@ from torch import Tensor, nn
 
 from facecodec.generator.layers import Enlarge, ResidualBlock, activate, conv, zero_conv
 
+COARSEST = 255
+"""Greatest ``base_q_idx`` of AV1; also of pictures of which nothing is known."""
+_WHOLE = 120
+"""From this one on the whole correction is applied. The networks learned from pictures of 100 and more."""
+
+
+def filter_strength(q_idx: int) -> float:
+    """Share of the correction that a picture needs, 0 to 1: in proportion to its quantiser.
+
+    Args:
+        q_idx: how coarsely the picture was coded: ``base_q_idx`` of AV1, 0 to 255.
+    """
+    return min(max(q_idx, 0) / _WHOLE, 1.0)
+
 
 class Restorer(nn.Module):
     """A U-Net on half the picture's size that adds a correction to a decoded still.

@@ -14,6 +14,7 @@ from facecodec.errors import ConfigError, WeightsError, WeightsMismatchError
 from facecodec.generator.model import ReferenceState, WarpGenerator
 from facecodec.generator.patches import lay_over
 from facecodec.generator.profile import PROFILES
+from facecodec.generator.restore import COARSEST
 from facecodec.weights import registry
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Generator(Protocol):
 
     sequential: bool
 
-    def prepare(self, picture: Tensor, mesh: Tensor) -> Any:
-        """Take in a reference picture [3, S, S] in [0, 1] and its mesh [478, 3]."""
+    def prepare(self, picture: Tensor, mesh: Tensor, q_idx: int = COARSEST) -> Any:
+        """Take in a reference picture [3, S, S] in [0, 1], its mesh [478, 3] and AV1's ``base_q_idx``."""
 
     def new_state(self) -> RenderState:
         """State of a stream before its first frame."""
@@ -94,8 +95,8 @@ class WarpRenderer:
     def __init__(self, device: torch.device) -> None:
         self._warp = WarpGenerator().to(device).eval()
 
-    def prepare(self, picture: Tensor, mesh: Tensor) -> ReferenceState:
-        """See :meth:`WarpGenerator.prepare`."""
+    def prepare(self, picture: Tensor, mesh: Tensor, q_idx: int = COARSEST) -> ReferenceState:
+        """See :meth:`WarpGenerator.prepare`; pictures are shown as they were coded."""
         return self._warp.prepare(picture, mesh)
 
     def geometry(self, reference: ReferenceState) -> ReferenceState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from facecodec.errors import MissingReferenceError
+from facecodec.refpic.quantiser import COARSEST
 from facecodec.types import CropTransform, F64Array, U8Array
 
 SLOTS = 8
@@ -21,6 +22,7 @@ class Reference:
         mesh: decoded mesh, [478, 3] crop units.
         crop: the square it shows.
         key: its bytes, where others can be predicted from it; else empty.
+        q_idx: ``base_q_idx`` of the key picture that it is or follows, 0 to 255; 255 where that is unknown.
     """
 
     ref_id: int
@@ -29,6 +31,7 @@ class Reference:
     mesh: F64Array
     crop: CropTransform
     key: bytes = b""
+    q_idx: int = COARSEST
 
 
 class ReferenceBuffer:

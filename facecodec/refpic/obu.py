@@ -56,7 +56,7 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
     raise BitstreamError("OBU size takes more than 8 bytes", unit=UNIT)
 
 
-class _Bits:
+class Bits:
     """Bits of a payload, the highest first."""
 
     def __init__(self, data: bytes) -> None:
@@ -77,7 +77,7 @@ def still_size(sequence_header: bytes) -> tuple[int, int]:
         BitstreamError: it is another sequence header.
         TruncatedError: it ends before the size.
     """
-    bits = _Bits(sequence_header)
+    bits = Bits(sequence_header)
     if bits.take(5) != 0b000_1_1:  # seq_profile, still_picture, reduced_still_picture_header
         raise BitstreamError("sequence header is not that of a profile 0 still picture", unit=UNIT)
     bits.take(5)  # seq_level_idx
@@ -91,7 +91,7 @@ def key_size(sequence_header: bytes) -> tuple[int, int]:
         BitstreamError: it is another sequence header, or one with timing or more than one operating point.
         TruncatedError: it ends before the size.
     """
-    bits = _Bits(sequence_header)
+    bits = Bits(sequence_header)
     # seq_profile, still_picture, reduced_still_picture_header, timing_info_present_flag,
     # initial_display_delay_present_flag, operating_points_cnt_minus_1, operating_point_idc
     if bits.take(24):
@@ -101,7 +101,7 @@ def key_size(sequence_header: bytes) -> tuple[int, int]:
     return _size(bits)
 
 
-def _size(bits: _Bits) -> tuple[int, int]:
+def _size(bits: Bits) -> tuple[int, int]:
     """Read frame_width_bits_minus_1, frame_height_bits_minus_1, and the sizes less 1 in that many bits."""
     width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
     return bits.take(width_bits) + 1, bits.take(height_bits) + 1

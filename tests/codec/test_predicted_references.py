@@ -28,6 +28,7 @@ from facecodec.encoder import Encoder
 from facecodec.errors import BitstreamError
 from facecodec.motion_decoder import MotionDecoder
 from facecodec.refpic.predicted import KeyPicture, encode_key, encode_predicted
+from facecodec.refpic.quantiser import base_q_idx
 from facecodec.types import Frame, Packet, PacketKind
 from tests.codec.clips import encode
 
@@ -72,6 +73,7 @@ def test_further_pictures_of_a_square_are_predicted_and_both_ends_hold_the_same(
     assert all(len(unit.still) < len(sent[0].still) for unit in sent[1:])
     decoder, groups = decoded(packets)
     assert groups == sum(packet.kind is PacketKind.MOTION for packet in packets)
+    assert {reference.q_idx for reference in decoder.buffer.all()} == {base_q_idx(sent[0].still)}
     held = encoder._references._buffer.all()
     assert len(held) == len(sent)
     for reference in held:

@@ -294,3 +294,13 @@ def test_the_per_frame_part_exports_to_onnx(tmp_path: Path) -> None:
     feed = {i.name: x.numpy() for i, x in zip(session.get_inputs(), flat, strict=True)}
     for found, wanted in zip(session.run(None, feed), expected, strict=True):
         assert np.abs(found - wanted.numpy()).max() * 2 <= 1e-3  # [0, 1] here, [-1, 1] in the bar
+
+
+@torch.no_grad()
+def test_finely_coded_reference_pictures_are_filtered_less() -> None:
+    stream, picture = Stream(_generator(), sequential=False), _picture()
+    whole = stream.prepare(picture, _mesh()).geometry.picture[0]
+    assert not torch.allclose(whole, picture, atol=1e-3)
+    assert torch.equal(stream.prepare(picture, _mesh(), q_idx=0).geometry.picture[0], picture)
+    half = stream.prepare(picture, _mesh(), q_idx=60).geometry.picture[0]
+    assert torch.allclose(half, (whole + picture) / 2, atol=1e-5)

@@ -114,7 +114,7 @@ class Counting:
 
     sequential = True
 
-    def prepare(self, picture: Tensor, mesh: Tensor) -> Tensor:
+    def prepare(self, picture: Tensor, mesh: Tensor, q_idx: int) -> Tensor:
         return picture
 
     def new_state(self) -> CountingState:
