@@ -3,9 +3,10 @@
     python bench/equal_bytes.py --data FOLDER --split val --out /tmp/equal_bytes.json
 
 Every clip is coded at default settings (``view="crop"``, no sound), and without palettes and further
-reference pictures at several qualities of the still; all are decoded by warp-0. LPIPS of the single picture
-at the bytes of the default is interpolated between its qualities (logarithms of both), or continued beyond
-them. Streams are kept in ``cache/`` beside the output. Exit code 1 if a clip cannot be measured.
+reference pictures, at the quality that the encoder gives its first picture and at several others; all are
+decoded by warp-0. LPIPS of the single picture at the bytes of the default is interpolated between its
+qualities (logarithms of both), or continued beyond them. Streams are kept in ``cache/`` beside the output.
+Exit code 1 if a clip cannot be measured.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from facecodec import EncoderConfig, FacecodecError, api
 from facecodec.analysis import plan
 
 MEASURES = ("lpips", "lpips_eyes", "lpips_mouth")
-STEPS = (0, 15, 30)
-"""Quality of the single picture, above the default's."""
+QUALITIES = (None, 70, 85, 100)
+"""Quality of the single picture; None is the encoder's choice."""
 ROUNDING = 1e-6
 """Share by which a clip whose streams are the same may come out worse."""
 
@@ -69,8 +70,7 @@ def measure_clip(clip: Clip, args: argparse.Namespace) -> dict[str, Any]:
     cache, usual = args.out.parent / "cache", EncoderConfig(view="crop", audio_bps=0)
     found = {"clip": clip.name, "default": measure(clip, usual, cache, args), "single": []}
     with patch.object(plan, "PRICE", math.inf):
-        for step in STEPS:
-            quality = min(usual.rate.ref_quality + step, 100)
+        for quality in QUALITIES:
             config = replace(usual, palette="off", ref_quality=quality)
             found["single"].append(measure(clip, config, cache / "single", args))
     return found
@@ -78,8 +78,9 @@ def measure_clip(clip: Clip, args: argparse.Namespace) -> dict[str, Any]:
 
 def at_equal_bytes(line: dict[str, Any]) -> float:
     """LPIPS that single pictures would have at the bytes of the default."""
-    size = np.log([single["bytes"] for single in line["single"]])
-    lpips = np.log([single["lpips"] for single in line["single"]])
+    points = {single["bytes"]: single["lpips"] for single in line["single"]}
+    size = np.log(sorted(points))
+    lpips = np.log([points[each] for each in sorted(points)])
     wanted = math.log(line["default"]["bytes"])
     segment = int(np.clip(np.searchsorted(size, wanted) - 1, 0, len(size) - 2))
     slope = (lpips[segment + 1] - lpips[segment]) / (size[segment + 1] - size[segment])

@@ -5,7 +5,9 @@
 Reads ``generators_test.json`` and ``speed.json``, which may be absent. Everything between the markers
 ``<!-- figures:begin -->`` and ``<!-- figures:end -->`` is replaced.
 Likewise ``rd_test.json`` (of ``facecodec bench``) between ``<!-- rd:begin -->`` and ``<!-- rd:end -->``, with
-the plot ``rd_test.png`` beside it; what is there stays where the file is absent.
+the plot ``rd_test.png`` beside it, and a table of longer clips and larger squares from what there is of
+``rd_test_30s.json``, ``rd_test_60s.json`` and ``rd_test_512.json``; what is there stays where that file is
+absent.
 """
 
 from __future__ import annotations
@@ -20,13 +22,18 @@ from typing import Any
 from bars import lost, mean_of
 from report import cell, markdown_table, mean
 
+from facecodec.benchmark.compare import compare
+from facecodec.benchmark.measures import SHOWN
+from facecodec.benchmark.own import CURVES, OWN, WARP
 from facecodec.benchmark.report import summary_markdown
-from facecodec.benchmark.results import load_results
+from facecodec.benchmark.results import Results, load_results
+from facecodec.config import QUALITY_DEFAULT
 from facecodec.errors import MediaError
 
 RD_BEGIN, RD_END = "<!-- rd:begin -->", "<!-- rd:end -->"
 _RD_MEASURES = ("lpips", "dists", "vmaf", "eyes", "mouth", "landmark_px", "identity", "psnr_y", "ms_ssim")
 """Measures of README's table and plot; the others are in the report."""
+_RD_MORE = ("rd_test_30s.json", "rd_test_60s.json", "rd_test_512.json")
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 _TITLES = {
     "psnr": ("PSNR, dB", 2),
@@ -131,11 +138,37 @@ def figures(speed: dict[str, Any] | None, generators: dict[str, Any] | None) -> 
     return "\n\n".join(part.strip() for part in text)
 
 
-def rd_text(path: Path, plot: Path, base: Path) -> str:
+def more_table(runs: list[Results]) -> str:
+    """Runs over other lengths and sizes: rate, share of reference pictures, BD-rate in LPIPS-alex."""
+    lpips = [measure for measure in SHOWN if measure.field == "lpips"]
+    found = [{c.anchor: c for c in compare(run, lpips)} for run in runs]
+    named = dict.fromkeys(name for by_anchor in found for name in by_anchor)
+    anchors = [name for name in named if name not in CURVES]
+    rows = []
+    for run, by_anchor in zip(runs, found, strict=True):
+        usual = [p for p in run.points if p.setting == f"quality {QUALITY_DEFAULT}"]
+        shown = [[p for p in usual if p.codec == name] for name in (OWN, WARP)]  # the same streams
+        own = shown[0] or shown[1]
+        if not own:
+            continue
+        seconds = sorted(p.frames / p.fps for p in own)
+        row = [f"`{run.name}`", f"{own[0].width}x{own[0].height}", str(len(own))]
+        row += [f"{seconds[0]:.0f} to {seconds[-1]:.0f}", cell(mean([p.kbps for p in own]), 2)]
+        row += [cell(mean([100 * p.still_share for p in own if p.still_share is not None]), 0)]
+        for name in anchors:
+            bd = by_anchor.get(name)
+            row.append("-" if bd is None or bd.pchip is None else f"{bd.pchip:+.0f}")
+        rows.append(row)
+    head = ["set", "size", "clips", "seconds", "kbit/s", "reference pictures, % of the bytes"]
+    return markdown_table([*head, *(f"BD-rate to {name}, %" for name in anchors)], rows)
+
+
+def rd_text(path: Path, plot: Path, base: Path, more: list[Path]) -> str:
     """The section on rate and quality.
 
     Args:
         path: results of ``facecodec bench``.
+        more: those of other lengths and sizes.
         plot: the PNG that is drawn.
         base: folder of the README, which the plot is named from.
 
@@ -152,7 +185,11 @@ def rd_text(path: Path, plot: Path, base: Path) -> str:
         f"{results.made}."
     )
     shown = Path(os.path.relpath(plot, base)).as_posix()
-    return f"{made}\n\n![Quality over rate, mean over clips]({shown})\n\n{summary.strip()}"
+    text = f"{made}\n\n![Quality over rate, mean over clips]({shown})\n\n{summary.strip()}"
+    if not more:
+        return text
+    title = f"Other lengths and sizes, rate at quality {QUALITY_DEFAULT}, BD-rate in LPIPS-alex:"
+    return f"{text}\n\n{title}\n\n{more_table([results, *map(load_results, more)]).strip()}"
 
 
 def _put(text: str, markers: tuple[str, str], inside: str) -> str:
@@ -184,7 +221,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         text = _put(text, (BEGIN, END), figures(speed, generators))
         if rd.is_file():
-            text = _put(text, (RD_BEGIN, RD_END), rd_text(rd, rd.with_suffix(".png"), args.readme.parent))
+            more = [path for path in (args.results / name for name in _RD_MORE) if path.is_file()]
+            shown = rd_text(rd, rd.with_suffix(".png"), args.readme.parent, more)
+            text = _put(text, (RD_BEGIN, RD_END), shown)
     except (ValueError, MediaError) as err:
         print(err if isinstance(err, MediaError) else f"{args.readme}: {err}", file=sys.stderr)
         return 2

@@ -173,7 +173,7 @@ class Remaker:
     def _take(self, reference: Reference, patches: list[RegionPatch]) -> None:
         if reference is not self._reference:
             self._reference = reference
-            self._renderer.put(reference.ref_id, reference.picture, reference.mesh)
+            self._renderer.put(reference.ref_id, reference.picture, reference.mesh, reference.q_idx)
             planes = torch.from_numpy(reference.picture).permute(2, 0, 1).float() / 255
             self._state = self._warp.prepare(planes, torch.from_numpy(reference.mesh).float())
             if self._setting.grid:

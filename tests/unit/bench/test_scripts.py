@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -243,3 +244,23 @@ def test_a_clip_that_fails_is_named_and_the_others_go_on(dataset):
     assert [line["clip"] for line in failed] == ["one"]
     assert "no face" in failed[0]["failed"]
     assert "three: THREE" in console.export_text()
+
+
+def test_runs_over_other_lengths_and_sizes_are_a_line_each():
+    from readme import more_table
+
+    from facecodec.benchmark.results import load_results
+
+    run = load_results(Path(__file__).parents[3] / "bench" / "results" / "rd_test.json")
+    long = replace(run, name="long", points=tuple(replace(p, frames=2 * p.frames) for p in run.points))
+    head, _, first, second = [line.split("|")[1:-1] for line in more_table([run, long]).strip().splitlines()]
+    named = dict(zip([cell.strip() for cell in head], zip(first, second, strict=True), strict=True))
+    assert [cell.strip() for cell in named["set"]] == [f"`{run.name}`", "`long`"]
+    assert len({cell.strip() for cell in named["clips"]}) == 1
+    lengths = [cell.split() for cell in named["seconds"]]
+    assert float(lengths[1][2]) == pytest.approx(2 * float(lengths[0][2]), abs=2)
+    assert all(float(cell) < 0 for cell in named["BD-rate to x264, %"])
+    without = replace(run, points=tuple(p for p in run.points if p.codec != run.reference))
+    line = more_table([without]).strip().splitlines()[2].split("|")[1:-1]  # warp-0 shows the same streams
+    assert [cell.strip() for cell in line[:6]] == [cell.strip() for cell in first[:6]]
+    assert len(more_table([replace(run, points=())]).strip().splitlines()) == 2
