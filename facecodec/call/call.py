@@ -13,7 +13,6 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
@@ -29,7 +28,7 @@ from facecodec.call.settings import CallSettings
 from facecodec.call.signalling_client import SignallingClient
 from facecodec.call.stats import SenderStats
 from facecodec.call.status import CallStatus
-from facecodec.call.voice import VoiceEncoder
+from facecodec.call.voice import VoiceConfig, VoiceEncoder, expected_loss
 from facecodec.types import F32Array, Frame, U8Array
 
 _log = logging.getLogger(__name__)
@@ -204,7 +203,8 @@ class Call:
     def _follow(self, stats: SenderStats) -> None:
         """Code speech as the sender advises for the rate of the moment."""
         old = self._voice.config
-        wanted = replace(old, bps=max(6000, stats.audio_bps), packet_ms=stats.opus_ms)
+        loss = expected_loss(stats.loss, old.expected_loss)
+        wanted = VoiceConfig(max(6000, stats.audio_bps), stats.opus_ms, loss, old.dtx)
         if wanted != old:
             self._voice = VoiceEncoder(wanted, self._voice)
 

@@ -289,7 +289,7 @@ class MediaSession:
         for packet in self._engine.receiver.audio(now_s):
             gap = packet.pts - self._sound_end
             if self._sound_end >= 0 and _GAP_S[0] < gap / SOUND_RATE < _GAP_S[1]:
-                parts.append((self._voice.conceal(gap), self._sound_end / SOUND_RATE))
+                parts.append((self._voice.conceal(gap, packet.data), self._sound_end / SOUND_RATE))
             self._sound_end = packet.pts + packet.duration
             parts.append((self._voice.decode(packet.data), packet.pts / SOUND_RATE))
         return parts

@@ -52,6 +52,7 @@ class Setting:
 
 
 SETTINGS = (
+    Setting(25.0, 0.04, -4, 55, 20000, 20),
     Setting(25.0, 0.04, -4, 55, 12000, 20),
     Setting(20.0, 0.05, -2, 55, 8000, 20),
     Setting(20.0, 0.10, -2, 55, 8000, 40),
@@ -65,7 +66,7 @@ SETTINGS = (
     Setting(8.0, 0.36, 12, 42),
 )
 """From the best to the barest. Beyond 120 ms only below what a call with sound needs else."""
-_START = 5
+_START = 6
 
 
 class PathDelay:
@@ -177,7 +178,8 @@ class SettingChooser:
         """What a setting takes on the wire."""
         bundles = max(1.0 / setting.bundle_s, 0.0) * (self._overhead.on_wire(0) + _PART_BYTES)
         frames = setting.fps * self._frame_bytes * 2 ** (-setting.qp_add / _QP_OCTAVE)
-        return (bundles + frames) / 125.0 + self._sound_kbps
+        sound_kbps = self._sound_kbps * setting.audio_bps / self.setting.audio_bps
+        return (bundles + frames) / 125.0 + sound_kbps
 
     def choose(self, target_kbps: float, *, thrifty: bool = False) -> Setting:
         """The best setting that fits; it goes up only where there is room to spare.

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from facecodec.call.call import Call
+from facecodec.call.libopus import OpusDecoder
 from facecodec.call.settings import CallSettings
-from facecodec.call.voice import VoiceConfig, VoiceDecoder, VoiceEncoder
+from facecodec.call.voice import VoiceConfig, VoiceDecoder, VoiceEncoder, expected_loss
 from facecodec.errors import ConfigError
 
 RATE = 48_000
@@ -49,14 +50,71 @@ def test_silence_costs_next_to_nothing():
     assert all(again)
 
 
-def test_what_did_not_come_fades_out_and_junk_gives_nothing():
+def missed(behind: bool, **settings) -> tuple[float, float]:
+    """How like the lost sound what is heard instead is, and how loud against it, mean over all packets."""
+    packets = coded(speech(2.0), packet_ms=20, dtx=False, **settings)
+    whole = VoiceDecoder()
+    pieces = [whole.decode(packet) for packet in packets]
+    found = []
+    for lost in range(10, len(packets) - 1, 7):
+        decoder = VoiceDecoder()
+        for packet in packets[:lost]:
+            decoder.decode(packet)
+        heard, real = decoder.conceal(960, packets[lost + 1] if behind else b""), pieces[lost]
+        loud = np.sqrt(np.mean(heard**2) / np.mean(real**2))
+        found.append((np.corrcoef(heard, real)[0, 1] if loud > 0 else 0.0, loud))
+    return tuple(np.mean(found, 0))
+
+
+def test_what_did_not_come_is_filled_in_for():
+    likeness, loudness = missed(False)
+    assert likeness > 0.5
+    assert 0.4 < loudness < 1.5
+
+
+def test_a_packet_brings_a_copy_of_the_one_before_it():
+    settings = {"bps": 20000, "expected_loss": 20}
+    likeness, loudness = missed(True, **settings)
+    guessed, _ = missed(False, **settings)
+    assert likeness > guessed + 0.05
+    assert 0.7 < loudness < 1.3
+
+
+def test_a_gap_is_filled_to_the_sample_whatever_its_length():
+    decoder = VoiceDecoder()
+    packets = coded(speech(0.5), packet_ms=20)
+    for packet in packets[:20]:
+        decoder.decode(packet)
+    for count in (0, 1, 119, 120, 1000, 14000):
+        assert decoder.conceal(count).shape == (count,)
+        assert decoder.conceal(count, packets[21]).shape == (count,)
+    late = decoder.conceal(48_000)
+    assert np.abs(late[-480:]).max() < 0.01
+
+
+def test_without_libopus_what_did_not_come_fades_out(monkeypatch):
+    monkeypatch.setattr(OpusDecoder, "open", classmethod(lambda cls: None))
     decoder = VoiceDecoder()
     for packet in coded(speech(0.5)):
-        decoder.decode(packet)
-    filled = decoder.conceal(960)
+        assert len(decoder.decode(packet)) == 1920
+    filled = decoder.conceal(960, b"\x08")
     assert filled.shape == (960,)
     assert not filled[480:].any()
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_junk_gives_nothing(found, monkeypatch):
+    if not found:
+        monkeypatch.setattr(OpusDecoder, "open", classmethod(lambda cls: None))
+    decoder = VoiceDecoder()
     assert decoder.decode(b"\xff" * 40).ndim == 1
+
+
+def test_the_loss_that_is_prepared_for_follows_the_path_and_is_forgotten_slowly():
+    assert [expected_loss(share, 0) for share in (0.0, 0.019, 0.02, 0.07, 0.5)] == [0, 0, 2, 5, 20]
+    assert expected_loss(0.06, 10) == 10
+    assert expected_loss(0.04, 10) == 2
+    assert expected_loss(0.12, 5) == 10
 
 
 @pytest.mark.parametrize(
