@@ -152,7 +152,8 @@ class DecoderConfig:
             that the stream names, and where it names none the best that is installed and fast on the device.
         weights: weights file to take instead of the installed ones.
         references: reference pictures that a learned generator looks at, 1 to 4: the one that the stream
-            names, and the newest of the others at hand. With several, a lost one is missed for longer.
+            names, and of the others at hand those whose keypoints are nearest to the frame's. With several,
+            a lost one is missed for longer.
         view: ``auto`` shows what the stream holds, ``crop`` the coded square alone.
         composite: how the square is set into the backdrop.
         speed: see :class:`SpeedConfig`.

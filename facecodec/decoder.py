@@ -7,6 +7,8 @@ says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Protocol
 
 import cv2
@@ -30,6 +32,7 @@ from facecodec.generator.render import StreamRenderer
 from facecodec.generator.select import LoadedGenerator, load_generator, pick_device
 from facecodec.motion_decoder import DecodedMotion, MotionDecoder
 from facecodec.refpic.intra import decode_still
+from facecodec.refpic.policy import nearest
 from facecodec.timing import timed
 from facecodec.types import Frame, Packet, PacketKind, U8Array
 
@@ -235,11 +238,9 @@ class Decoder:
         self.held_frames += sum(motion.held[i] for i in wanted)
         if motion.reset or not wanted or wanted[0] > 0:
             renderer.reset()
-        others = self._other_references(motion.ref_id)
         weights = self._running().palette_weights(motion)
         frames = []
-        for start in range(0, len(wanted), self.config.speed.batch):
-            picked = wanted[start : start + self.config.speed.batch]
+        for picked, others in self._batches(motion, wanted):
             scene = None if motion.scene is None else motion.scene[picked]
             with timed(self.timings, "generator"):
                 shares = None if weights is None else weights[picked]
@@ -252,13 +253,16 @@ class Decoder:
             renderer.reset()
         return frames
 
-    def _other_references(self, ref_id: int) -> list[int]:
-        """Slots of the newest pictures of the same square, for generators that look at several."""
-        buffer = self._running().buffer
-        named = buffer.get(ref_id)
-        near = [r for r in buffer.all() if r is not named and r.crop == named.crop]
-        near.sort(key=lambda reference: -reference.pts)
-        return [reference.ref_id for reference in near[: self.config.references - 1]]
+    def _batches(self, motion: DecodedMotion, wanted: list[int]) -> Iterator[tuple[list[int], list[int]]]:
+        """Frames of a group that are made at once, and the slots of further pictures that they look at."""
+        buffer, count = self._running().buffer, self.config.references - 1
+        named = buffer.get(motion.ref_id)
+        others = [r for r in buffer.all() if r is not named and r.crop == named.crop] if count else []
+        near = [sorted(slots) for slots in nearest(others, motion.meshes[wanted], count)]
+        for slots, run in groupby(zip(wanted, near, strict=True), key=lambda pair: pair[1]):
+            frames = [frame for frame, _ in run]
+            for start in range(0, len(frames), self.config.speed.batch):
+                yield frames[start : start + self.config.speed.batch], slots
 
     def _composite(self, ref_id: int, picture: U8Array) -> U8Array:
         header = self._running().header

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,3 +97,29 @@ def best_frame(points: F32Array, sharp: F64Array, patches: F32Array) -> int:
 def resized(crop: CropTransform, size: int) -> CropTransform:
     """The same square coded at another size: all reference pictures of a stream have one."""
     return CropTransform(crop.x, crop.y, crop.side, size)
+
+
+def nearest(references: Sequence[Reference], meshes: F32Array | F64Array, count: int) -> list[list[int]]:
+    """The pictures whose faces are most like those of frames, in attitude and expression, wherever they are.
+
+    Args:
+        references: pictures of one square.
+        meshes: [T, 478, 3], the frames' faces.
+        count: pictures wanted.
+
+    Returns:
+        For each frame the ``ref_id`` of at most ``count`` of them, the nearest first.
+    """
+    if not references or not count:
+        return [[] for _ in meshes]
+    own = _shape(np.stack([reference.mesh for reference in references]))
+    apart = np.square(_shape(meshes)[:, None] - own).mean((2, 3))
+    order = np.argsort(apart, 1, kind="stable")[:, :count]
+    return [[references[i].ref_id for i in row] for row in order.tolist()]
+
+
+def _shape(meshes: F32Array | F64Array) -> F64Array:
+    """Meshes [N, 478, 3] without place and size."""
+    centred = np.asarray(meshes - meshes.mean(1, keepdims=True), np.float64)
+    size = np.sqrt(np.square(centred[..., :2]).sum(2).mean(1))
+    return np.asarray(centred / size[:, None, None].clip(1e-9))

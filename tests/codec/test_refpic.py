@@ -18,7 +18,7 @@ from facecodec.refpic.backdrop import (
     make_backdrop,
 )
 from facecodec.refpic.buffer import SLOTS, Reference, ReferenceBuffer
-from facecodec.refpic.policy import MAX_TURN, ViewPoint, best_frame, inside, resized, serves
+from facecodec.refpic.policy import MAX_TURN, ViewPoint, best_frame, inside, nearest, resized, serves
 from facecodec.types import CropTransform
 
 CROP = CropTransform(100, 50, 256, 256)
@@ -236,3 +236,12 @@ def test_patches_ignore_light_and_place_but_not_another_picture():
     assert patch_distance(own, brighter) < 0.05
     assert patch_distance(own, moved) < 0.05
     assert patch_distance(own, other) > STALE
+
+
+def test_frames_look_at_the_pictures_whose_faces_are_nearest():
+    held = [reference(3, face(0.3)), reference(5, face(-0.2, 0.2)), reference(1, face(0.05))]
+    frames = np.stack([face(0.28, 0.3) + [0.2, -0.1, 0], face(0.0), face(-0.3)])
+    assert nearest(held, frames, 2) == [[3, 1], [1, 5], [5, 1]]
+    assert nearest(held, frames[:1], 8) == [[3, 1, 5]]
+    assert nearest(held, frames, 0) == nearest([], frames, 2) == [[], [], []]
+    assert nearest(held, frames[:0], 2) == []
