@@ -4,8 +4,9 @@
 
 Every clip is coded at default settings (``view="crop"``, no sound), and without palettes and further
 reference pictures, at the quality that the encoder gives its first picture and at several others; all are
-decoded by warp-0. LPIPS of the single picture at the bytes of the default is interpolated between its
-qualities (logarithms of both), or continued beyond them. Streams are kept in ``cache/`` beside the output.
+decoded by ``--generator``, warp-0 unless another is named. LPIPS of the single picture at the bytes of the
+default is interpolated between its qualities (logarithms of both), or continued beyond them. Streams are kept
+in ``cache/`` beside the output.
 Exit code 1 if a clip cannot be measured.
 """
 
@@ -26,7 +27,7 @@ from evaluate import add_arguments, sampling
 from report import cell, facts, markdown_table, mean, write_json
 from rich.console import Console
 from streams import coded_stream
-from variants import ClipBench, Settings
+from variants import BASELINE, ClipBench, Settings, Variant
 
 from facecodec import EncoderConfig, FacecodecError, api
 from facecodec.analysis import plan
@@ -43,6 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     add_clip_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="result file, .json; .md beside it")
+    parser.add_argument("--generator", default=BASELINE, choices=(BASELINE, "lite", "base"), help="decodes")
     add_arguments(parser)
     args = parser.parse_args(argv)
     if args.frames < 0:
@@ -60,7 +62,10 @@ def measure(clip: Clip, config: EncoderConfig, cache: Path, args: argparse.Names
     info = api.probe(stream)
     settings = Settings(args.frames, args.sampling, args.no_lpips, args.lpips_weights, "cpu", 1, cache)
     bench = ClipBench(clip.path, stream, settings)
-    quality = bench.judge.measure(bench.coded.decoded).as_dict()
+    if args.generator == BASELINE:
+        quality = bench.judge.measure(bench.coded.decoded).as_dict()
+    else:
+        quality = bench.measure(Variant(args.generator, args.generator))[1].as_dict()
     figures = {name: quality[name] for name in MEASURES}
     return {"kbps": info.kbps, "references": info.references, "bytes": stream.stat().st_size, **figures}
 
@@ -103,13 +108,14 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def tables(lines: list[dict[str, Any]], found: dict[str, Any]) -> str:
+def tables(lines: list[dict[str, Any]], found: dict[str, Any], generator: str) -> str:
     """Means and single clips, as Markdown."""
     worse = ", ".join(found["worse_at_equal_bytes"]) or "none"
     head = (
-        f"{len(lines)} clips: {cell(found['kbps_more'], 2)} kbit/s more than a single picture, LPIPS-alex in "
-        f"eye and mouth boxes {cell(found['boxes'], 3)} times its, in the whole {cell(found['lpips'], 3)} "
-        f"times. More LPIPS than a better single picture of the same bytes: {worse}.\n\n"
+        f"{len(lines)} clips, shown by {generator}: {cell(found['kbps_more'], 2)} kbit/s more than a single "
+        f"picture, LPIPS-alex in eye and mouth boxes {cell(found['boxes'], 3)} times its, in the whole "
+        f"{cell(found['lpips'], 3)} times. More LPIPS than a better single picture of "
+        f"the same bytes: {worse}.\n\n"
     )
     rows = []
     for line in lines:
@@ -134,11 +140,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     lines, failed = each_clip(clips, lambda clip: measure_clip(clip, args), lambda x: x["default"], console)
     found = summary(lines) if lines else {}
-    settings = {"split": args.split, "frames": args.frames, "sampling": asdict(args.sampling)}
+    settings = {"split": args.split, "frames": args.frames, "generator": args.generator}
+    settings["sampling"] = asdict(args.sampling)
     write_json(
         args.out, {"facts": facts(), "settings": settings, "summary": found, "clips": lines, "failed": failed}
     )
-    text = tables(lines, found) if lines else "Nothing was measured.\n"
+    text = tables(lines, found, args.generator) if lines else "Nothing was measured.\n"
     args.out.with_suffix(".md").write_text(text, encoding="utf-8")
     console.print(text, highlight=False)
     return 1 if failed else 0

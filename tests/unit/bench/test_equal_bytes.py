@@ -46,7 +46,8 @@ def test_clips_that_lose_at_equal_bytes_are_named(script):
 
 def test_the_tables_say_it(script):
     lines = [line("good", 8000, 0.039), line("bad", 8000, 0.041)]
-    text = script.tables(lines, script.summary(lines))
+    text = script.tables(lines, script.summary(lines), "lite")
+    assert "shown by lite" in text
     assert "3.20 kbit/s more" in text
     assert "same bytes: bad." in text
     assert "| good |" in text
