@@ -17,7 +17,7 @@ from facecodec.benchmark import anchors, own
 from facecodec.benchmark.digests import key_of
 from facecodec.benchmark.ffmpeg import ffmpeg_version, find_ffmpeg
 from facecodec.benchmark.pictures import scaled_size
-from facecodec.benchmark.quality import DEEP, MEASURES, Judge, Networks, Sampling, load_networks
+from facecodec.benchmark.quality import DEEP, DEEP_RULE, MEASURES, Judge, Networks, Sampling, load_networks
 from facecodec.benchmark.results import Cost, LeftOut, RatePoint, from_plain, to_plain
 from facecodec.benchmark.sequences import Clip, describe
 from facecodec.errors import FacecodecError, MediaError
@@ -112,6 +112,11 @@ def point_key(job: Job, curve: str, how: Measuring) -> str:
     return key_of(SCHEMA, stream_key(job), curve, shown, *measured)
 
 
+def deep_key(job: Job, curve: str, how: Measuring) -> str:
+    """What the measures of ``DEEP`` depend on."""
+    return key_of(DEEP_RULE, point_key(job, curve, _deep(how)))
+
+
 def cached_point(job: Job, curve: str, how: Measuring) -> RatePoint | None:
     """A point of the cache; None where it is absent or damaged."""
     point = _cached_shallow(job, curve, how)
@@ -165,7 +170,7 @@ def _point_path(job: Job, curve: str, how: Measuring) -> Path:
 
 
 def _deep_path(job: Job, curve: str, how: Measuring) -> Path:
-    return how.cache / "deep" / f"{job.clip.name}-{curve}-{point_key(job, curve, _deep(how))}.json"
+    return how.cache / "deep" / f"{job.clip.name}-{curve}-{deep_key(job, curve, how)}.json"
 
 
 def is_done(job: Job, how: Measuring) -> bool:

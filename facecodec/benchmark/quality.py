@@ -86,6 +86,10 @@ DEEP = ("lpips_vgg", "dists")
 """Measures, and the networks that make them, which cost most: they are kept by themselves."""
 
 
+DEEP_RULE = 2
+"""Which frames :func:`deep_frames` takes; raised when that changes, so that older values are not taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Networks:
     """The networks that measure; None leaves a measure out.
@@ -116,6 +120,21 @@ class Sampling:
 
     every: int = 5
     deep_every: int = 25
+
+
+def deep_frames(count: int, every: int) -> range:
+    """Frames that LPIPS-vgg and DISTS see: the middle of every stretch of ``every`` frames.
+
+    The first frame is not among them: it is an anchor's key frame and often this codec's reference picture,
+    and of few frames it would be a large part.
+
+    Args:
+        count: of the clip; where it is shorter than a stretch, its own middle is taken.
+        every: length of a stretch; 0 takes none.
+    """
+    if not every:
+        return range(0)
+    return range(min(every, count) // 2, count, every)
 
 
 def available(no_lpips: bool, folder: Path | None, deep: bool) -> dict[str, str]:
@@ -230,9 +249,8 @@ class Judge:
 
     def measure_deep(self, decoded: U8Array) -> dict[str, float | None]:
         """Measure by the costly networks of :data:`DEEP` alone; as :meth:`measure`."""
-        picked = range(0, len(decoded), self.sampling.deep_every) if self.sampling.deep_every else ()
         seen: dict[str, list[float]] = {name: [] for name in DEEP}
-        for i in picked:
+        for i in deep_frames(len(decoded), self.sampling.deep_every):
             for name, value in self._look_deep(self.source[i], decoded[i]).items():
                 seen[name].append(value)
         return {name: _mean(values) for name, values in seen.items()}

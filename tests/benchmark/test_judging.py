@@ -51,6 +51,23 @@ def test_networks_see_every_nth_frame(judged):
     assert quality.faces == pytest.approx(9 / 11)
 
 
+@pytest.mark.parametrize(
+    ("count", "every", "wanted"),
+    [(250, 50, [25, 75, 125, 175, 225]), (76, 50, [25, 75]), (75, 50, [25]), (49, 50, [24]), (30, 50, [15]),
+     (4, 1, [0, 1, 2, 3]), (1, 50, [0]), (250, 0, [])],
+)  # fmt: skip
+def test_the_costliest_networks_see_the_middle_of_every_stretch(count, every, wanted):
+    class Bright:
+        def distance(self, source, decoded):
+            return float(decoded[0, 0, 0])
+
+    assert list(quality_module.deep_frames(count, every)) == wanted
+    frames = np.zeros((count, 4, 4, 3), np.uint8)
+    frames[:, 0, 0, 0] = np.arange(count)
+    judge = Judge(frames, np.zeros((count, 478, 3), np.float32), Networks(dists=Bright()), Sampling(1, every))
+    assert judge.measure_deep(frames) == {"lpips_vgg": None, "dists": np.mean(wanted) if wanted else None}
+
+
 def test_measures_without_networks_are_none(judged):
     rng = np.random.default_rng(0)
     source = rng.integers(0, 255, (11, 64, 64, 3), dtype=np.uint8)

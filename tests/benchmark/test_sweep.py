@@ -123,6 +123,10 @@ def test_the_costliest_measures_are_added_to_points_that_are_there(clip, ffmpeg,
     assert run_job(job, deep)[0] == [point]
     assert run_job(job, shallow)[0] == [first]
     assert not is_done(job, replace(deep, sampling=Sampling(5, 20)))
+    with monkeypatch.context() as older:
+        older.setattr(points, "DEEP_RULE", 1)
+        assert not is_done(job, deep)
+        assert is_done(job, shallow)
     for path in (tmp_path / "deep").iterdir():
         path.write_text("{}")
     assert not is_done(job, deep)
