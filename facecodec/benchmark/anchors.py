@@ -3,8 +3,10 @@
 Every anchor is a line of :data:`ANCHORS`: a command of the FFmpeg that ``imageio-ffmpeg`` bundles (or another
 that ``FACECODEC_FFMPEG`` names), so that anybody can repeat a point. One key frame, one thread, no rate
 control: CRF (QP for VVC) is swept down to its floor, and over {1, 1/2, 1/4} of the resolution with Lanczos
-both ways. What is counted is the elementary stream without supplemental information, delimiters, padding
-and container (:mod:`facecodec.benchmark.bytestream`); pictures are decoded from exactly those bytes.
+both ways. For H.264 and H.265 the floor of CRF is not that of the encoder: on some clips a constant QP of 51
+takes fewer bits, so it is coded too. What is counted is the elementary stream without supplemental
+information, delimiters, padding and container (:mod:`facecodec.benchmark.bytestream`); pictures are decoded
+from exactly those bytes.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from facecodec.types import U8Array
 SCALES = (1, 2, 4)
 """Resolutions: 1, 1/2 and 1/4 of the side."""
 _OLD_CRF = {1: (27, 33, 39, 45, 51), 2: (24, 31, 38, 45, 51), 4: (18, 27, 36, 44, 51)}
+_FLOOR_QP = "qp 51"
+"""The coarsest QP of H.264 and H.265; with CRF the encoder chooses finer ones for some frames."""
 _NEW_CRF = {1: (35, 43, 51, 57, 63), 2: (27, 37, 47, 55, 63), 4: (15, 30, 42, 53, 63)}
 _VVC_QP = {1: (33, 39, 45, 51, 63), 2: (27, 34, 41, 49, 63), 4: (18, 27, 36, 46, 63)}
 _DECODERS = {"av1": "libdav1d"}
@@ -46,7 +50,8 @@ class Anchor:
         quantiser: the argument that is swept.
         syntax: of the stream.
         muxer: FFmpeg's format that carries it with the least around it.
-        sweep: scale to the values of the quantiser, ascending; the last is the floor.
+        sweep: scale to the values of the quantiser, ascending; the last is its floor.
+        floor: another setting at the lowest rates, such as ``qp 51``; empty for none.
     """
 
     name: str
@@ -56,19 +61,36 @@ class Anchor:
     syntax: Syntax
     muxer: str
     sweep: tuple[tuple[int, tuple[int, ...]], ...]
+    floor: str = ""
 
-    def values(self, scale: int) -> tuple[int, ...]:
-        """Values of the quantiser at a scale."""
-        return dict(self.sweep)[scale]
+    def settings(self, scale: int) -> tuple[str, ...]:
+        """What the quantiser is set to at a scale, such as ``crf 35``; finest first."""
+        return tuple(f"{self.quantiser} {value}" for value in dict(self.sweep)[scale])
 
-    def command(self, value: int, width: int, height: int, fps: Fraction) -> list[str]:
-        """Arguments of FFmpeg: ``in.yuv`` (8 bit 4:2:0) to ``out``."""
+    def command(self, setting: str, width: int, height: int, fps: Fraction) -> list[str]:
+        """Arguments of FFmpeg: ``in.yuv`` (8 bit 4:2:0) to ``out``.
+
+        Args:
+            setting: of :meth:`settings`, or :attr:`floor`.
+            width: coded.
+            height: coded.
+            fps: frames a second.
+        """
         return [
             *("-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-f", "rawvideo"),
             *("-pix_fmt", "yuv420p", "-video_size", f"{width}x{height}", "-framerate", str(fps)),
             *("-color_range", "tv", "-colorspace", "bt709", "-i", "in.yuv", "-c:v", self.encoder),
-            *(*self.options, f"-{self.quantiser}", str(value), "-f", self.muxer, "out"),
+            *(*self._quantised(setting), "-f", self.muxer, "out"),
         ]
+
+    def _quantised(self, setting: str) -> tuple[str, ...]:
+        """The encoder's arguments with a setting among them."""
+        name, value = setting.split()
+        if setting == self.floor and "-x265-params" in self.options:  # joins the parameters that are there
+            place = self.options.index("-x265-params") + 1
+            joined = f"{self.options[place]}:{name}={value}"
+            return (*self.options[:place], joined, *self.options[place + 1 :])
+        return (*self.options, f"-{name}", value)
 
 
 def _anchor(
@@ -76,7 +98,10 @@ def _anchor(
 ) -> Anchor:
     muxer = "ivf" if syntax in ("av1", "vp9") else syntax
     quantiser = "qp" if syntax == "vvc" else "crf"
-    return Anchor(name, encoder, tuple(options.split()), quantiser, syntax, muxer, tuple(sweep.items()))
+    floor = _FLOOR_QP if syntax in ("h264", "hevc") else ""
+    return Anchor(
+        name, encoder, tuple(options.split()), quantiser, syntax, muxer, tuple(sweep.items()), floor
+    )
 
 
 _X264 = "-preset veryslow {}-threads 1 -x264-params keyint=infinite:scenecut=0"
@@ -147,14 +172,14 @@ def check_anchor(anchor: Anchor) -> None:
         raise ConfigError("codec", anchor.name, f"decoders of PyAV, which has no {_decoder_name(anchor)}")
 
 
-def encode(anchor: Anchor, frames: U8Array, fps: Fraction, value: int, scale: int = 1) -> AnchorStream:
+def encode(anchor: Anchor, frames: U8Array, fps: Fraction, setting: str, scale: int = 1) -> AnchorStream:
     """Code a clip.
 
     Args:
         anchor: one of :data:`ANCHORS`.
         frames: RGB, [T, H, W, 3] uint8; H and W even.
         fps: frames a second.
-        value: of the quantiser.
+        setting: of :meth:`Anchor.settings`, or its floor.
         scale: 1, 2 or 4: coded at 1/scale of the side.
 
     Raises:
@@ -163,7 +188,7 @@ def encode(anchor: Anchor, frames: U8Array, fps: Fraction, value: int, scale: in
     """
     check_clip(frames)
     width, height = scaled_size(frames.shape[2], frames.shape[1], scale)
-    command = anchor.command(value, width, height, fps)
+    command = anchor.command(setting, width, height, fps)
     with TemporaryDirectory(prefix="facecodec-bench-") as folder:
         small = np.stack(list(resize(frames, width, height)))
         with open(Path(folder) / "in.yuv", "wb") as raw:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from facecodec.benchmark import anchors, own
-from facecodec.benchmark.points import Job
+from facecodec.benchmark.jobs import Job
 from facecodec.benchmark.sequences import Clip
 
 _T = TypeVar("_T")
@@ -21,6 +21,7 @@ def plan(
         clips: what is coded.
         codecs: curves, of ``own.CURVES`` and :data:`anchors.ANCHORS`.
         points: settings of each curve and scale at most, spread over the sweep with its floor; None for all.
+            An anchor's ``floor`` is always added.
         scales: resolutions of the anchors.
     """
     jobs = []
@@ -31,8 +32,9 @@ def plan(
             jobs += [Job(clip, own.OWN, wanted, 1, label) for label in labels]
         for name in codecs:
             for scale in scales if name in anchors.ANCHORS else ():
-                values = _spread(anchors.ANCHORS[name].values(scale), points)
-                jobs += [Job(clip, name, (name,), scale, str(value)) for value in values]
+                anchor = anchors.ANCHORS[name]
+                settings = _spread(anchor.settings(scale), points) + ((anchor.floor,) if anchor.floor else ())
+                jobs += [Job(clip, name, (name,), scale, setting) for setting in settings]
     return jobs
 
 

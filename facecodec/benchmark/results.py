@@ -69,6 +69,8 @@ class RatePoint:
         version: of the encoder.
         still_share: part of the bytes that reference pictures (or the key frame) take, 0 to 1; None: unknown.
         key: hash that the point is cached under.
+        deep_key: hash that LPIPS-vgg and DISTS are cached under; empty where they were not measured, or by a
+            program that did not say.
     """
 
     clip: str
@@ -88,6 +90,7 @@ class RatePoint:
     key: str
     parts: PartBytes = field(default_factory=PartBytes)
     still_share: float | None = None
+    deep_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from facecodec.benchmark import anchors, own
 from facecodec.benchmark.curves import codecs_of
-from facecodec.benchmark.points import Job, KeptStream, Measuring, kept_stream, setting_label, stream_key
+from facecodec.benchmark.jobs import Job, job_of
+from facecodec.benchmark.points import anchor_stream, own_stream
 from facecodec.benchmark.previews import SOURCE, Preview
-from facecodec.benchmark.quality import Sampling
 from facecodec.benchmark.results import RatePoint, Results
 from facecodec.benchmark.sequences import Clip
 from facecodec.errors import FacecodecError, MediaError
@@ -55,7 +55,7 @@ def _apart(one: RatePoint, other: RatePoint) -> float:
 
 
 def find_previews(results: Results, clips: Sequence[Clip], cache: Path) -> tuple[Preview, ...]:
-    """Decode the first seconds of a few clips again, from the streams that a run has kept.
+    """Decode the first seconds of a few clips again, from the streams that a run has kept or makes again.
 
     Args:
         results: the run.
@@ -72,7 +72,7 @@ def find_previews(results: Results, clips: Sequence[Clip], cache: Path) -> tuple
         shown = []
         for point in nearest_points(results, clip.name):
             try:
-                frames = decoded_pictures(_job(point, clip), point.codec, cache)[:count]
+                frames = _pictures(point, clip, cache)[:count]
             except (FacecodecError, OSError) as err:
                 _log.warning("no pictures of %s by %s: %s", clip.name, point.codec, err)
                 continue
@@ -83,7 +83,7 @@ def find_previews(results: Results, clips: Sequence[Clip], cache: Path) -> tuple
 
 
 def decoded_pictures(job: Job, curve: str, cache: Path) -> U8Array:
-    """Decode a point again from the stream that the cache holds.
+    """Decode a point again from the stream that the cache holds, or that is made again where it holds none.
 
     Args:
         job: that made it.
@@ -94,22 +94,17 @@ def decoded_pictures(job: Job, curve: str, cache: Path) -> U8Array:
         RGB, [T, S, S, 3] uint8.
 
     Raises:
-        MediaError: the cache does not hold the stream, or it cannot be decoded.
+        MediaError: the stream cannot be made or decoded.
     """
-
-    def absent() -> KeptStream:
-        raise MediaError(cache, f"holds no stream of {job.codec}, {setting_label(job)}, on {job.clip.name}")
-
-    stream = kept_stream(job, Measuring(cache, Sampling(), ()), absent)
     clip = job.clip
     if job.codec == own.OWN:
-        return own.decode(cache / "streams" / f"{clip.name}-{job.codec}-{stream_key(job)}.fcv", curve)[0]
-    anchor = anchors.ANCHORS[job.codec]
-    return anchors.decode(anchor, stream.packets, clip.size, clip.size, clip.frames)[0]
+        return own.decode(own_stream(job, cache)[0], curve)[0]
+    stream = anchor_stream(job, cache)
+    return anchors.decode(anchors.ANCHORS[job.codec], stream.packets, clip.size, clip.size, clip.frames)[0]
 
 
-def _job(point: RatePoint, clip: Clip) -> Job:
-    """The job that made a point."""
-    if point.codec in anchors.ANCHORS:
-        return Job(clip, point.codec, (point.codec,), point.scale, point.setting.split()[-1])
-    return Job(clip, own.OWN, (point.codec,), point.scale, point.setting)
+def _pictures(point: RatePoint, clip: Clip, cache: Path) -> U8Array:
+    job = job_of(point.codec, point.scale, point.setting, clip)
+    if job is None:
+        raise MediaError(point.codec, f"has no setting {point.setting} in this program")
+    return decoded_pictures(job, point.codec, cache)

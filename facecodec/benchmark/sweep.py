@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from facecodec.benchmark import anchors, own
+from facecodec.benchmark.jobs import Job, Measuring
 from facecodec.benchmark.machine import machine
 from facecodec.benchmark.plan import plan
-from facecodec.benchmark.points import Job, Measuring, is_done, run_job, setting_label
+from facecodec.benchmark.points import is_done, run_job
 from facecodec.benchmark.quality import Sampling, available
 from facecodec.benchmark.results import LeftOut, RatePoint, Results
 from facecodec.benchmark.sequences import Clip, describe, prepare
@@ -195,7 +196,7 @@ def _run_jobs(
 
 def _label(job: Job) -> str:
     scale = f" 1/{job.scale}" if job.scale > 1 else ""
-    return f"{job.clip.name} {job.codec}{scale} {setting_label(job)}"
+    return f"{job.clip.name} {job.codec}{scale} {job.setting}"
 
 
 def _sorted(points: list[RatePoint], clips: list[str], codecs: Sequence[str]) -> tuple[RatePoint, ...]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facecodec.benchmark import points as points_module
-from facecodec.benchmark import showcase
+from facecodec.benchmark import kept, showcase
+from facecodec.benchmark.jobs import Job
+from facecodec.benchmark.kept import KeptStream
+from facecodec.benchmark.own import OwnCost
 from facecodec.benchmark.pictures import write_lossless
-from facecodec.benchmark.points import Job, KeptStream, Measuring, kept_stream
 from facecodec.benchmark.previews import SOURCE
-from facecodec.benchmark.quality import Sampling
-from facecodec.benchmark.results import Results
+from facecodec.benchmark.results import RatePoint, Results
 from facecodec.benchmark.sequences import Clip
 from facecodec.errors import MediaError
 from tests.benchmark.synthetic import make_results
@@ -54,11 +54,10 @@ def _run_of(*codecs: str) -> Results:
 def test_streams_of_the_cache_are_decoded(
     clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(points_module, "stream_key", lambda job: "key")
+    monkeypatch.setattr(kept, "stream_key", lambda job: job.codec)
     cache = tmp_path / "cache"
-    how = Measuring(cache, Sampling(), ())
-    job = Job(clip, "x264", ("x264",), 1, "51")
-    kept_stream(job, how, lambda: KeptStream((b"one", b"two"), 1.0, 2.0, ()))
+    job = Job(clip, "x264", ("x264",), 1, "crf 51")
+    kept.kept_stream(job, cache, lambda: KeptStream((b"one", b"two"), 1.0, 2.0, ()))
     seen: list[object] = []
 
     def decode(anchor: object, packets: object, width: int, height: int, count: int) -> object:
@@ -69,19 +68,42 @@ def test_streams_of_the_cache_are_decoded(
     found = showcase.decoded_pictures(job, "x264", cache)
     assert found.mean() == 9
     assert seen == [((b"one", b"two"), 32, 32, 4)]
-    with pytest.raises(MediaError, match="no stream of x265, crf 51, on clip_0"):
-        showcase.decoded_pictures(replace(job, codec="x265"), "x265", cache)
+
+
+def test_streams_that_the_cache_has_lost_are_made_again(
+    clip: Clip, tmp_path: Path, ffmpeg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = _run_of("facecodec", "x264")
+    results = replace(results, points=tuple(replace(p, scale=1, setting="qp 51") for p in results.points))
+    ours = [replace(p, setting="quality 60") for p in results.points if p.codec == "facecodec"]
+    results = replace(results, points=(*ours, *(p for p in results.points if p.codec == "x264")))
+    coded: list[object] = []
+
+    def encode(path: Path, label: str, size: int, stream: Path) -> OwnCost:
+        coded.append((path, label, size))
+        stream.write_bytes(b"stream")
+        return OwnCost(1.0, 2.0, ())
+
+    monkeypatch.setattr(showcase.own, "stream_key", lambda digest, label, size: "key")
+    monkeypatch.setattr(showcase.own, "encode", encode)
+    pictures = np.zeros((4, 32, 32, 3), np.uint8)
+    monkeypatch.setattr(showcase.own, "decode", lambda stream, curve: (pictures, OwnCost(1.0, 2.0, ())))
+    found = showcase.find_previews(results, [clip], tmp_path / "empty")
+    assert [p.codec for p in found] == [SOURCE, "facecodec", "x264"]
+    assert coded == [(clip.path, "quality 60", 32)]
+    assert np.abs(found[2].frames.astype(int) - found[0].frames).mean() < 80
+    assert found[2].frames.std() > 1
 
 
 def test_what_cannot_be_shown_is_left_out_with_a_warning(
     clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def pictures(job: Job, curve: str, cache: Path) -> np.ndarray:
-        if curve == "x264":
+    def pictures(point: RatePoint, clip: Clip, cache: Path) -> np.ndarray:
+        if point.codec == "x264":
             raise MediaError(cache, "gone")
         return np.zeros((4, 32, 32, 3), np.uint8)
 
-    monkeypatch.setattr(showcase, "decoded_pictures", pictures)
+    monkeypatch.setattr(showcase, "_pictures", pictures)
     with caplog.at_level(logging.WARNING):
         found = showcase.find_previews(_run_of("facecodec", "x264", "vvenc"), [clip], tmp_path)
     assert [p.codec for p in found] == [SOURCE, "facecodec", "vvenc"]

@@ -11,8 +11,11 @@ import pytest
 import facecodec
 from facecodec import EncoderConfig, SpeedConfig
 from facecodec.benchmark import anchors, own, points, sweep
+from facecodec.benchmark import jobs as jobs_module
+from facecodec.benchmark.jobs import Job, Measuring, point_key
+from facecodec.benchmark.kept import without_deep
 from facecodec.benchmark.plan import plan
-from facecodec.benchmark.points import Job, Measuring, is_done, run_job
+from facecodec.benchmark.points import is_done, run_job
 from facecodec.benchmark.quality import Judge, Networks, Sampling
 from facecodec.benchmark.workers import DaskWorkers, InProcess, LocalProcesses
 from facecodec.errors import ConfigError, MediaError, TransportError
@@ -48,15 +51,12 @@ def test_a_run_measures_every_codec_and_the_next_one_takes_the_cache(
 ):
     steps = []
     results = sweep.run([sample], settings, on_step=steps.append)
-    assert [(p.codec, p.scale, p.setting) for p in results.points] == [
-        ("x264", 2, "crf 51"),
-        ("x264", 2, "crf 24"),
-        ("vp9", 2, "crf 63"),
-        ("vp9", 2, "crf 27"),
-    ]
+    made = [(p.codec, p.scale, p.setting) for p in results.points]
+    assert sorted(made[:2]) == [("x264", 2, "crf 51"), ("x264", 2, "qp 51")]
+    assert made[2:] == [("x264", 2, "crf 24"), ("vp9", 2, "crf 63"), ("vp9", 2, "crf 27")]
     assert [(s.phase, s.done, s.total) for s in steps] == [
         ("clips", 1, 1),
-        *(("points", i, 4) for i in range(1, 5)),
+        *(("points", i, 5) for i in range(1, 6)),
     ]
     for point in results.points:
         assert point.kbps == pytest.approx(point.size_bytes * 8 * point.fps / FRAMES / 1000)
@@ -65,7 +65,7 @@ def test_a_run_measures_every_codec_and_the_next_one_takes_the_cache(
         assert point.quality.lpips is None
         assert 0 < point.still_share < 1
         assert "veryslow" in point.command or "cpu-used" in point.command
-    assert results.points[0].quality.psnr < results.points[1].quality.psnr
+    assert results.points[0].quality.psnr < results.points[2].quality.psnr
     monkeypatch.setattr(anchors, "encode", refuse)
     monkeypatch.setattr(anchors, "decode", refuse)
     again = sweep.run([sample], settings)
@@ -76,25 +76,25 @@ def test_another_measuring_takes_the_streams_that_are_there(sample, settings, ff
     sweep.run([sample], settings)
     monkeypatch.setattr(anchors, "encode", refuse)
     other = replace(settings, codecs=("x264",), sampling=Sampling(3, 0))
-    assert len(sweep.run([sample], other).points) == 2
+    assert len(sweep.run([sample], other).points) == 3
 
 
 def test_a_run_that_was_broken_off_goes_on(clip, settings, ffmpeg, tmp_path, monkeypatch):
     how = Measuring(tmp_path, Sampling(5, 0), ())
     jobs = plan([clip], ("x264",), 2, (4,))
     run_job(jobs[0], how)
-    assert [is_done(job, how) for job in jobs] == [True, False]
+    assert [is_done(job, how) for job in jobs] == [True, False, False]
     made = []
     encode = anchors.encode
     monkeypatch.setattr(anchors, "encode", lambda *args: made.append(args[3]) or encode(*args))
     points_found, left_out = sweep._run_jobs(jobs, how, InProcess(), lambda step: None)
-    assert len(points_found) == 2
+    assert len(points_found) == 3
     assert not left_out
-    assert made == [int(jobs[1].setting)]
+    assert made == [job.setting for job in jobs[1:]]
 
 
 def test_a_damaged_entry_of_the_cache_is_made_again(clip, ffmpeg, tmp_path):
-    how, job = Measuring(tmp_path, Sampling(5, 0), ()), Job(clip, "x264", ("x264",), 4, "45")
+    how, job = Measuring(tmp_path, Sampling(5, 0), ()), Job(clip, "x264", ("x264",), 4, "crf 45")
     first = run_job(job, how)[0][0]
     for path in [*(tmp_path / "points").iterdir(), *(tmp_path / "streams").glob("*.json")]:
         path.write_text("{")
@@ -110,7 +110,7 @@ def test_the_costliest_measures_are_added_to_points_that_are_there(clip, ffmpeg,
 
     networks = Networks(lpips_vgg=Half(), dists=Half())
     monkeypatch.setattr(points, "_networks", lambda names, folder: networks if names else Networks())
-    shallow, job = Measuring(tmp_path, Sampling(5, 0), ()), Job(clip, "x264", ("x264",), 4, "45")
+    shallow, job = Measuring(tmp_path, Sampling(5, 0), ()), Job(clip, "x264", ("x264",), 4, "crf 45")
     deep = replace(shallow, sampling=Sampling(5, 10), networks=("lpips_vgg", "dists"))
     first = run_job(job, shallow)[0][0]
     assert is_done(job, shallow)
@@ -118,13 +118,14 @@ def test_the_costliest_measures_are_added_to_points_that_are_there(clip, ffmpeg,
     monkeypatch.setattr(Judge, "measure", refuse)
     point = run_job(job, deep)[0][0]
     assert (point.quality.lpips_vgg, point.quality.dists) == (0.5, 0.5)
-    assert replace(point, quality=replace(point.quality, lpips_vgg=None, dists=None)) == first
+    assert point.deep_key
+    assert without_deep(point) == first
     monkeypatch.setattr(anchors, "decode", refuse)
     assert run_job(job, deep)[0] == [point]
     assert run_job(job, shallow)[0] == [first]
     assert not is_done(job, replace(deep, sampling=Sampling(5, 20)))
     with monkeypatch.context() as older:
-        older.setattr(points, "DEEP_RULE", 1)
+        older.setattr(jobs_module, "DEEP_RULE", 1)
         assert not is_done(job, deep)
         assert is_done(job, shallow)
     for path in (tmp_path / "deep").iterdir():
@@ -156,7 +157,7 @@ def test_a_point_that_fails_does_not_end_the_run(clip, ffmpeg, tmp_path, monkeyp
         raise MediaError("x264", "failed with code 1: out of luck")
 
     monkeypatch.setattr(anchors, "encode", fail)
-    made, left_out = run_job(Job(clip, "x264", ("x264",), 1, "45"), Measuring(tmp_path, Sampling(), ()))
+    made, left_out = run_job(Job(clip, "x264", ("x264",), 1, "crf 45"), Measuring(tmp_path, Sampling(), ()))
     assert not made
     assert [(item.clip, item.codec) for item in left_out] == [("head", "x264")]
     assert "crf 45: x264: failed with code 1: out of luck" in left_out[0].reason
@@ -208,9 +209,20 @@ def test_plans_take_fewer_points_with_the_floor_among_them(clip):
     assert [job.setting for job in ours] == [list(own.SETTINGS)[i] for i in (0, 1, 3)]
     assert ours[0].curves == own.CURVES
     for scale in (1, 4):
-        values = [int(job.setting) for job in jobs if (job.codec, job.scale) == ("x264", scale)]
-        assert len(values) == 3
-        assert values[-1] == 51
+        settings = [job.setting for job in jobs if (job.codec, job.scale) == ("x264", scale)]
+        assert len(settings) == 4
+        assert settings[-2:] == ["crf 51", "qp 51"]
+    assert [job.setting for job in plan([clip], ("vp9",), 2, (1,))] == ["crf 35", "crf 63"]
+
+
+def test_keys_of_streams_follow_the_command_alone(clip, ffmpeg, monkeypatch):
+    """What is stored in bench/results was kept under these keys."""
+    monkeypatch.setattr(jobs_module, "ffmpeg_version", lambda tool: "n9.0.2-17-g2a571b6068-20260930")
+    job = Job(replace(clip, digest="d", size=256, rate="30"), "x265-ld", ("x265-ld",), 2, "crf 51")
+    assert jobs_module.stream_key(job) == "6e8e4e2ab5f2ab45"
+    command = jobs_module.anchor_command(replace(job, setting="qp 51"))
+    assert command[command.index("-x265-params") + 1].endswith(":log-level=error:qp=51")
+    assert "-crf" not in command
 
 
 @pytest.mark.parametrize(
@@ -229,17 +241,17 @@ def test_settings_are_checked(settings, change, message):
 
 def test_points_depend_on_what_they_are_made_of(clip, ffmpeg, tmp_path):
     how = Measuring(tmp_path, Sampling(5, 0), ())
-    job = Job(clip, "x264", ("x264",), 1, "45")
+    job = Job(clip, "x264", ("x264",), 1, "crf 45")
     keys = [
-        points.point_key(job, "x264", how),
-        points.point_key(replace(job, setting="46"), "x264", how),
-        points.point_key(replace(job, scale=2), "x264", how),
-        points.point_key(replace(job, clip=replace(clip, digest="0")), "x264", how),
-        points.point_key(job, "x264", replace(how, sampling=Sampling(4, 0))),
-        points.point_key(job, "x264", replace(how, networks=("lpips",))),
+        point_key(job, "x264", how),
+        point_key(replace(job, setting="crf 46"), "x264", how),
+        point_key(replace(job, scale=2), "x264", how),
+        point_key(replace(job, clip=replace(clip, digest="0")), "x264", how),
+        point_key(job, "x264", replace(how, sampling=Sampling(4, 0))),
+        point_key(job, "x264", replace(how, networks=("lpips",))),
     ]
     assert len(set(keys)) == len(keys)
-    assert points.point_key(replace(job, clip=replace(clip, name="b")), "x264", how) == keys[0]
+    assert point_key(replace(job, clip=replace(clip, name="b")), "x264", how) == keys[0]
 
 
 def test_local_processes_do_the_work_and_pass_errors_on():
@@ -286,7 +298,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
 
 def test_streams_of_the_cache_say_their_sizes(clip, ffmpeg, tmp_path):
     how = Measuring(tmp_path, Sampling(5, 0), ())
-    point = run_job(Job(clip, "vp9", ("vp9",), 4, "63"), how)[0][0]
+    point = run_job(Job(clip, "vp9", ("vp9",), 4, "crf 63"), how)[0][0]
     told = json.loads(next((tmp_path / "streams").glob("*.json")).read_text())
     assert sum(told["sizes"]) == point.size_bytes
     assert np.isclose(told["sizes"][0] / point.size_bytes, point.still_share)
