@@ -123,18 +123,12 @@ class Sampling:
 
 
 def deep_frames(count: int, every: int) -> range:
-    """Frames that LPIPS-vgg and DISTS see: the middle of every stretch of ``every`` frames.
+    """Frames of ``count`` that LPIPS-vgg and DISTS see: the middle of every stretch of ``every``, 0 for none.
 
-    The first frame is not among them: it is an anchor's key frame and often this codec's reference picture,
-    and of few frames it would be a large part.
-
-    Args:
-        count: of the clip; where it is shorter than a stretch, its own middle is taken.
-        every: length of a stretch; 0 takes none.
+    Of a clip that is shorter, its own middle. The first frame, which is an anchor's key frame and often this
+    codec's reference picture, is not among them: of few frames it would be a large part.
     """
-    if not every:
-        return range(0)
-    return range(min(every, count) // 2, count, every)
+    return range(min(every, count) // 2, count, every) if every else range(0)
 
 
 def available(no_lpips: bool, folder: Path | None, deep: bool) -> dict[str, str]:

@@ -133,6 +133,8 @@ class Results:
         left_out: what is missing.
         machine: where.
         made: time of the run's end, ISO 8601.
+        kept: what was taken from earlier runs, a line for each: how many points, and where and when they were
+            made.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Results:
     left_out: tuple[LeftOut, ...]
     machine: Machine
     made: str
+    kept: tuple[str, ...] = ()
 
 
 def to_plain(value: Any) -> Any:

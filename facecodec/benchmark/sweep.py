@@ -10,11 +10,12 @@ from pathlib import Path
 
 from facecodec.benchmark import anchors, own
 from facecodec.benchmark.jobs import Job, Measuring
+from facecodec.benchmark.keeping import Taken, take_over
 from facecodec.benchmark.machine import machine
 from facecodec.benchmark.plan import plan
 from facecodec.benchmark.points import is_done, run_job
 from facecodec.benchmark.quality import Sampling, available
-from facecodec.benchmark.results import LeftOut, RatePoint, Results
+from facecodec.benchmark.results import LeftOut, RatePoint, Results, load_results
 from facecodec.benchmark.sequences import Clip, describe, prepare
 from facecodec.benchmark.sequences import Sequence as Listed
 from facecodec.benchmark.workers import InProcess, Workers
@@ -43,6 +44,7 @@ class Settings:
         no_networks: measure without networks.
         weights: folder of LPIPS weights; None for where they are installed.
         cache: folder of clips, streams and points.
+        keep: results of an earlier run, whose points are taken over where they hold; None for none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Settings:
     sampling: Sampling = Sampling(10, 50)  # noqa: RUF009
     no_networks: bool = False
     weights: Path | None = None
+    keep: Path | None = None
 
     def __post_init__(self) -> None:
         for name in self.codecs:
@@ -72,8 +75,8 @@ class Step:
     """How far a run has come.
 
     Attributes:
-        phase: ``clips`` or ``points``.
-        done: clips or jobs that are done.
+        phase: ``clips``, ``kept`` (of an earlier run) or ``points``.
+        done: clips, earlier points or jobs that are done.
         total: of how many.
         label: what was done last.
     """
@@ -105,11 +108,12 @@ def run(
         Every point, and what was left out and why.
 
     Raises:
-        MediaError: no clip is left, or the cache cannot be written.
+        MediaError: no clip is left, the cache cannot be written, or the earlier run cannot be read.
         TransportError: workers were lost; a further run goes on where this one stopped.
     """
     show = on_step or (lambda step: None)
     workers = workers or InProcess()
+    earlier = None if settings.keep is None else load_results(settings.keep)
     try:
         settings.cache.mkdir(parents=True, exist_ok=True)
     except OSError as err:
@@ -119,18 +123,45 @@ def run(
     clips, lost = _prepare(sequences, settings, workers, show)
     left_out += [*absent, *lost]
     jobs = plan(clips, codecs, settings.points, settings.scales)
+    taken = _take_over(earlier, settings, clips, jobs, how, show)
     points, failed = _run_jobs(jobs, how, workers, show)
     if not points:
         reasons = [item.reason for item in (*left_out, *failed)]
         raise MediaError(settings.name, "nothing could be measured: " + "; ".join(reasons or ["no clip"]))
+    points += taken.points
     return Results(
         name=settings.name,
         reference=own.OWN,
         points=_sorted(points, [clip.name for clip in clips], settings.codecs),
-        left_out=(*left_out, *failed),
+        left_out=(*left_out, *failed, *taken.dropped),
         machine=machine(),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
+        kept=_origins(earlier, settings.keep, taken),
     )
+
+
+def _take_over(
+    earlier: Results | None,
+    settings: Settings,
+    clips: Sequence[Clip],
+    jobs: Sequence[Job],
+    how: Measuring,
+    show: OnStep,
+) -> Taken:
+    if earlier is None or settings.keep is None:
+        return Taken((), (), 0, 0, 0)
+    taken = take_over(earlier, clips, jobs, how)
+    deep = f", with LPIPS-vgg and DISTS {taken.deep}" if how.wants_deep else ""
+    show(Step("kept", taken.count, taken.of, f"points of {settings.keep}{deep}"))
+    return taken
+
+
+def _origins(earlier: Results | None, file: Path | None, taken: Taken) -> tuple[str, ...]:
+    if earlier is None or file is None or not taken.count:
+        return ()
+    where = f"{earlier.machine.processor}, {earlier.machine.cores} cores"
+    line = f"{taken.count} points of {file.name}: {earlier.made}, commit {earlier.machine.commit}, {where}"
+    return (*earlier.kept, line)
 
 
 def _measuring(settings: Settings) -> tuple[Measuring, list[LeftOut]]:
@@ -200,7 +231,10 @@ def _label(job: Job) -> str:
 
 
 def _sorted(points: list[RatePoint], clips: list[str], codecs: Sequence[str]) -> tuple[RatePoint, ...]:
+    """By clip, codec (those that were asked for first), scale and rate."""
+    order = list(dict.fromkeys((*codecs, *(point.codec for point in points))))
+
     def place(point: RatePoint) -> tuple[int, int, int, float]:
-        return clips.index(point.clip), codecs.index(point.codec), point.scale, point.kbps
+        return clips.index(point.clip), order.index(point.codec), point.scale, point.kbps
 
     return tuple(sorted(points, key=place))

@@ -47,6 +47,12 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for results.json 
 Cache = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder of clips, streams and points; OUT/cache if absent.")
 ]
+Keep = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Earlier results.json: what holds of it is taken over, not made again."
+    ),
+]
 Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0 takes as many as there are cores.")]
 Scheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler to work on instead, tcp://HOST:PORT.")
@@ -67,6 +73,7 @@ def bench(
     points: Points = None,
     out: Out = Path("bench-results"),
     cache: Cache = None,
+    keep: Keep = None,
     jobs: Jobs = 0,
     scheduler: Scheduler = None,
     metrics_every: Every = 10,
@@ -92,6 +99,7 @@ def bench(
         points=points or (sweep.QUICK_POINTS if quick else None),
         scales=sweep.QUICK_SCALES if quick else sweep.SCALES,
         sampling=Sampling(metrics_every, deep_every),
+        keep=keep,
     )
     results = _run(listed[: sweep.QUICK_CLIPS] if quick else listed, settings, jobs, scheduler)
     out.mkdir(parents=True, exist_ok=True)
@@ -174,7 +182,7 @@ def _bar() -> Iterator[Callable[[Step], None]]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks = {name: bar.add_task(name, total=None) for name in ("clips", "points")}
+        tasks = {name: bar.add_task(name, total=None) for name in ("clips", "kept", "points")}
 
         def show(step: Step) -> None:
             bar.update(tasks[step.phase], completed=step.done, total=step.total)

@@ -22,7 +22,7 @@ def test_a_folder_of_videos_is_measured_and_results_are_kept(samples, tmp_path, 
     assert [item.clip for item in results.left_out if item.clip] == ["no_face"]
     assert (out / "report.html").is_file()
     told = capsys.readouterr().err
-    assert "points 8/8: talking_head x264" in told
+    assert "points 10/10: talking_head x264" in told
     assert "left out: no_face: " in told
 
 
