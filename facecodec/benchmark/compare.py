@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from facecodec.benchmark.curves import clips_of, codecs_of, curve_of
 from facecodec.benchmark.measures import SHOWN, Measure
-from facecodec.benchmark.results import RatePoint, Results
+from facecodec.benchmark.results import BdRecord, RatePoint, Results
 from facecodec.metrics.bdrate import BdRate, bd_rate, bootstrap_interval
 
 Verdict = Literal["win", "floor", "open", "loss", "unknown"]
@@ -42,6 +42,7 @@ class Comparison:
             quality costs, geometric mean over the clips that have one.
         factor_interval: 95 %, bootstrap over the clips.
         unmatched: on how many clips the anchor is nowhere as good as the reference codec's worst point.
+        by_clip: (name of the sequence, what its two curves say).
     """
 
     anchor: str
@@ -57,6 +58,7 @@ class Comparison:
     factor: float | None
     factor_interval: tuple[float, float] | None
     unmatched: int
+    by_clip: tuple[tuple[str, BdRate], ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -102,18 +104,29 @@ def compare(results: Results, measures: Sequence[Measure] = SHOWN) -> tuple[Comp
         if anchor == results.reference:
             continue
         for measure in measures:
-            found = []
+            found: dict[str, BdRate] = {}
             for clip in clips_of(results):
                 one = curve_of(by_curve.get((anchor, clip), []), measure)
                 two = curve_of(by_curve.get((results.reference, clip), []), measure)
                 if one.measured and two.measured:
-                    found.append(bd_rate(one, two))
+                    found[clip] = bd_rate(one, two)
             if found:
                 out.append(_over_clips(anchor, measure, found))
     return tuple(out)
 
 
-def _over_clips(anchor: str, measure: Measure, found: Sequence[BdRate]) -> Comparison:
+def with_bd_rates(results: Results) -> Results:
+    """The same run with its BD-rates, clip by clip and their means, as they are stored."""
+    records = []
+    for c in compare(results):
+        low, high = c.interval or (None, None)
+        clips = tuple((clip, bd.pchip) for clip, bd in c.by_clip)
+        records.append(BdRecord(c.anchor, c.measure.field, c.pchip, low, high, clips))
+    return replace(results, bd_rates=tuple(records))
+
+
+def _over_clips(anchor: str, measure: Measure, by_clip: Mapping[str, BdRate]) -> Comparison:
+    found = list(by_clip.values())
     pchip, interval, akima = None, None, None
     used = [(bd.akima, bd.pchip) for bd in found if bd.akima is not None and bd.pchip is not None]
     refused = 2 * len(used) < len(found)
@@ -137,6 +150,7 @@ def _over_clips(anchor: str, measure: Measure, found: Sequence[BdRate]) -> Compa
         factor=factor,
         factor_interval=factor_interval,
         unmatched=sum(bd.cheapest is None for bd in found),
+        by_clip=tuple(by_clip.items()),
     )
 
 

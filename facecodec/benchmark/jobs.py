@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facecodec.benchmark import anchors, own
 from facecodec.benchmark.digests import key_of
-from facecodec.benchmark.ffmpeg import ffmpeg_version, find_ffmpeg
+from facecodec.benchmark.ffmpeg import ffmpeg_version, find_ffmpeg, library_version
 from facecodec.benchmark.pictures import scaled_size
 from facecodec.benchmark.quality import DEEP, DEEP_RULE, MEASURES, Sampling
 from facecodec.benchmark.sequences import Clip
@@ -70,8 +70,17 @@ class Measuring:
         return bool(self.sampling.deep_every and self.deep.networks)
 
 
-def anchor_version(anchor: anchors.Anchor) -> str:
-    """Encoder and FFmpeg of an anchor."""
+def version_of(job: Job, curve: str) -> str:
+    """Encoder, its library and FFmpeg; or this codec and its generator. For people; no key depends on it."""
+    if job.codec == own.OWN:
+        return own.version(curve)
+    encoder, tool = anchors.ANCHORS[job.codec].encoder, find_ffmpeg()
+    named = " ".join(part for part in (encoder, library_version(tool, encoder)) if part)
+    return f"{named} in FFmpeg {ffmpeg_version(tool)}"
+
+
+def _anchor_version(anchor: anchors.Anchor) -> str:
+    """Encoder and FFmpeg, whose version decides that of the library."""
     return f"{anchor.encoder} in FFmpeg {ffmpeg_version(find_ffmpeg())}"
 
 
@@ -86,7 +95,7 @@ def stream_key(job: Job) -> str:
     clip = job.clip
     if job.codec == own.OWN:
         return own.stream_key(clip.digest, job.setting, clip.size)
-    return key_of("stream", clip.digest, *anchor_command(job), anchor_version(anchors.ANCHORS[job.codec]))
+    return key_of("stream", clip.digest, *anchor_command(job), _anchor_version(anchors.ANCHORS[job.codec]))
 
 
 def point_key(job: Job, curve: str, how: Measuring) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from facecodec.benchmark.jobs import Job, Measuring, deep_key, job_of, point_key
+from facecodec.benchmark.jobs import Job, Measuring, deep_key, job_of, point_key, version_of
 from facecodec.benchmark.kept import (
     cached_deep,
     cached_shallow,
@@ -114,7 +114,7 @@ def _take(point: RatePoint, job: Job, how: Measuring) -> RatePoint:
     curve, key = point.codec, deep_key(job, point.codec, how)
     shallow, deep = cached_shallow(job, curve, how), cached_deep(job, curve, how)
     if shallow is None:
-        shallow = without_deep(point)
+        shallow = replace(without_deep(point), version=version_of(job, curve))
         keep_point(shallow, job, curve, how)
     if deep is None and key == point.deep_key:
         deep = {"lpips_vgg": point.quality.lpips_vgg, "dists": point.quality.dists}

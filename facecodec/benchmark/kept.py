@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from facecodec.benchmark.jobs import Job, Measuring, deep_key, point_key, stream_key
+from facecodec.benchmark.jobs import Job, Measuring, deep_key, point_key, stream_key, version_of
 from facecodec.benchmark.quality import DEEP
 from facecodec.benchmark.results import RatePoint, from_plain, to_plain
 from facecodec.media.atomic import atomic_path
@@ -37,13 +37,13 @@ def cached_point(job: Job, curve: str, how: Measuring) -> RatePoint | None:
 
 
 def cached_shallow(job: Job, curve: str, how: Measuring) -> RatePoint | None:
-    """A point without the measures of ``DEEP``."""
+    """A point without the measures of ``DEEP``; its version is told as this program tells it."""
     try:
         text = _point_path(job, curve, how).read_text(encoding="utf-8")
         point = from_plain(RatePoint, json.loads(text))
     except (OSError, ValueError):
         return None
-    return replace(point, clip=job.clip.name)
+    return replace(point, clip=job.clip.name, version=version_of(job, curve))
 
 
 def cached_deep(job: Job, curve: str, how: Measuring) -> Deep | None:

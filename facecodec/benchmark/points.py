@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from facecodec.benchmark import anchors, own
-from facecodec.benchmark.jobs import Job, Measuring, anchor_command, anchor_version, deep_key, point_key
+from facecodec.benchmark.jobs import Job, Measuring, anchor_command, deep_key, point_key, version_of
 from facecodec.benchmark.kept import (
     KeptStream,
     cached_deep,
@@ -145,7 +145,7 @@ def _anchor_point(job: Job, curve: str, how: Measuring) -> tuple[Callable[..., R
         fps=float(clip.fps),
         cost=Cost(_fps(clip, stream.encode_s), _fps(clip, took), stream.peak_mib),
         command=" ".join(["ffmpeg", *anchor_command(job)]),
-        version=anchor_version(anchor),
+        version=version_of(job, curve),
         key=point_key(job, curve, how.shallow),
         still_share=len(stream.packets[0]) / size if size else None,
     )
@@ -178,7 +178,7 @@ def _own_point(job: Job, curve: str, how: Measuring) -> tuple[Callable[..., Rate
             stages_ms=stream.stages_ms + cost.stages_ms,
         ),
         command=own.command_line(job.setting, clip.size, curve),
-        version=own.version(curve),
+        version=version_of(job, curve),
         key=point_key(job, curve, how.shallow),
         parts=parts,
         still_share=(parts.reference + parts.backdrop) / size if size else None,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from facecodec.benchmark import tables
 from facecodec.benchmark.compare import Comparison, compare
@@ -15,32 +12,14 @@ from facecodec.benchmark.curves import MeanPoint, clips_of, codecs_of, mean_poin
 from facecodec.benchmark.drawing import clip_lines, mean_lines, write_png
 from facecodec.benchmark.measures import SHOWN, Measure
 from facecodec.benchmark.previews import SOURCE, Preview, show_previews
-from facecodec.benchmark.quality import MEASURES
-from facecodec.benchmark.results import PartBytes, RatePoint, Results
+from facecodec.benchmark.results import Results
+from facecodec.benchmark.spreadsheets import bd_csv, clips_csv, points_csv, table_csv
 from facecodec.benchmark.svg import plot, styles
 from facecodec.benchmark.wording import by_group, headline, markdown_statements, missing_reference, statements
 from facecodec.errors import MediaError
 from facecodec.media.atomic import atomic_path, os_reason
 
 __all__ = ["SOURCE", "Preview", "ReportFiles", "summary_markdown", "write_report"]
-
-_POINT_FIELDS = (
-    *("clip", "codec", "scale", "setting", "size_bytes", "kbps", "frames", "width", "height", "fps"),
-    *("still_share", "version", "key", "command"),
-)
-_COSTS = ("encode_fps", "decode_fps", "peak_mib")
-_COMPARED = (
-    "pchip",
-    "akima",
-    "overlap",
-    "union",
-    "clips",
-    "used",
-    "factor",
-    "unmatched",
-    "verdict",
-    "reason",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +30,9 @@ class ReportFiles:
         html: the page; needs no other file.
         markdown: the same without pictures.
         points_csv: every point with every measure.
-        bd_csv: every comparison.
+        bd_csv: every comparison, over the clips.
+        clips_csv: every comparison, clip by clip.
+        machine_csv: where and how the run was made.
         plots: PNG, one of all measures and one for each.
     """
 
@@ -59,6 +40,8 @@ class ReportFiles:
     markdown: Path
     points_csv: Path
     bd_csv: Path
+    clips_csv: Path
+    machine_csv: Path
     plots: tuple[Path, ...]
 
 
@@ -82,7 +65,8 @@ def write_report(results: Results, out: Path, previews: Sequence[Preview] = ()) 
 
     Args:
         results: the run.
-        out: folder for ``report.html``, ``report.md``, ``points.csv``, ``bdrate.csv`` and ``plots/``.
+        out: folder for ``report.html``, ``report.md``, ``points.csv``, ``bdrate.csv``, ``bdrate_clips.csv``,
+            ``machine.csv`` and ``plots/``.
         previews: decoded pictures near one rate, the source among them as :data:`SOURCE`; empty for none.
 
     Raises:
@@ -98,7 +82,9 @@ def write_report(results: Results, out: Path, previews: Sequence[Preview] = ()) 
             html=_write(out / "report.html", page),
             markdown=_write(out / "report.md", _markdown(digest)),
             points_csv=_write(out / "points.csv", points_csv(results.points)),
-            bd_csv=_write(out / "bdrate.csv", _bd_csv(digest.found)),
+            bd_csv=_write(out / "bdrate.csv", bd_csv(digest.found)),
+            clips_csv=_write(out / "bdrate_clips.csv", clips_csv(digest.found)),
+            machine_csv=_write(out / "machine.csv", table_csv(tables.machine_table(results))),
             plots=_plots(digest, folder),
         )
     except OSError as err:
@@ -128,33 +114,6 @@ def summary_markdown(results: Results, fields_shown: Sequence[str], plot_to: Pat
     if results.left_out:
         parts += [f"Left out: {len(results.left_out)} (clip, codec or measure), named in the report."]
     return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-def points_csv(points: Sequence[RatePoint]) -> str:
-    """Every point as CSV: floats in full, what was not measured empty."""
-    parts = [f.name for f in fields(PartBytes)]
-    rows: list[list[Any]] = [[*_POINT_FIELDS, *_COSTS, *(f"bytes_{part}" for part in parts), *MEASURES]]
-    for p in points:
-        row = [getattr(p, name) for name in _POINT_FIELDS]
-        row += [getattr(p.cost, name) for name in _COSTS] + [getattr(p.parts, part) for part in parts]
-        rows.append([*row, *(getattr(p.quality, name) for name in MEASURES)])
-    return _csv(rows)
-
-
-def _bd_csv(found: Sequence[Comparison]) -> str:
-    rows: list[list[Any]] = [["anchor", "measure", *_COMPARED, "low", "high", "factor_low", "factor_high"]]
-    for c in found:
-        ends = (*(c.interval or (None, None)), *(c.factor_interval or (None, None)))
-        rows.append([c.anchor, c.measure.field, *(getattr(c, name) for name in _COMPARED), *ends])
-    return _csv(rows)
-
-
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow(["" if cell is None or cell != cell else cell for cell in row])
-    return text.getvalue()
 
 
 def _write(path: Path, text: str) -> Path:

@@ -66,7 +66,7 @@ class RatePoint:
         parts: bytes by part.
         cost: speed and memory.
         command: what made it, in full.
-        version: of the encoder.
+        version: of the encoder and its library; what keys know of it is FFmpeg's alone.
         still_share: part of the bytes that reference pictures (or the key frame) take, 0 to 1; None: unknown.
         key: hash that the point is cached under.
         deep_key: hash that LPIPS-vgg and DISTS are cached under; empty where they were not measured, or by a
@@ -123,6 +123,46 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """Which frames the networks saw.
+
+    Attributes:
+        every: LPIPS-alex, MS-SSIM and identity: frames 0, ``every``, 2 ``every`` and so on.
+        deep_every: LPIPS-vgg and DISTS: the middle of every stretch of so many frames; 0 for none.
+        deep_rule: version of the rule that :func:`facecodec.benchmark.quality.deep_frames` is.
+    """
+
+    every: int
+    deep_every: int
+    deep_rule: int
+
+    def __str__(self) -> str:
+        first = f"frames 0, {self.every}, {2 * self.every}, ..."
+        deep = f"the middle of every stretch of {self.deep_every} frames" if self.deep_every else "none"
+        return f"LPIPS-alex, MS-SSIM, identity: {first}; LPIPS-vgg, DISTS: {deep}"
+
+
+@dataclass(frozen=True, slots=True)
+class BdRecord:
+    """BD-rate of the reference codec against one anchor in one measure, per cent, by PCHIP.
+
+    Attributes:
+        anchor: name of the curve.
+        measure: field of :class:`facecodec.benchmark.quality.Quality`.
+        mean: geometric mean of the clips' ratios; None where it is refused.
+        low, high: ends of the mean's 95 % interval; None for a single clip.
+        clips: (name of the sequence, BD-rate; None where it is refused).
+    """
+
+    anchor: str
+    measure: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    clips: tuple[tuple[str, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """A whole run; :func:`load_results` and :func:`save_results` keep it as JSON.
 
@@ -135,6 +175,8 @@ class Results:
         made: time of the run's end, ISO 8601.
         kept: what was taken from earlier runs, a line for each: how many points, and where and when they were
             made.
+        sampled: which frames the networks saw; None where an older program did not say.
+        bd_rates: against every anchor in every measure; empty where an older program did not say.
     """
 
     name: str
@@ -144,6 +186,8 @@ class Results:
     machine: Machine
     made: str
     kept: tuple[str, ...] = ()
+    sampled: Sampled | None = None
+    bd_rates: tuple[BdRecord, ...] = ()
 
 
 def to_plain(value: Any) -> Any:

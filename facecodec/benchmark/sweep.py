@@ -14,8 +14,8 @@ from facecodec.benchmark.keeping import Taken, take_over
 from facecodec.benchmark.machine import machine
 from facecodec.benchmark.plan import plan
 from facecodec.benchmark.points import is_done, run_job
-from facecodec.benchmark.quality import Sampling, available
-from facecodec.benchmark.results import LeftOut, RatePoint, Results, load_results
+from facecodec.benchmark.quality import DEEP_RULE, Sampling, available
+from facecodec.benchmark.results import LeftOut, RatePoint, Results, Sampled, load_results
 from facecodec.benchmark.sequences import Clip, describe, prepare
 from facecodec.benchmark.sequences import Sequence as Listed
 from facecodec.benchmark.workers import InProcess, Workers
@@ -137,6 +137,7 @@ def run(
         machine=machine(),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         kept=_origins(earlier, settings.keep, taken),
+        sampled=Sampled(settings.sampling.every, settings.sampling.deep_every, DEEP_RULE),
     )
 
 

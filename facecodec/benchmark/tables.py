@@ -270,8 +270,8 @@ def machine_table(results: Results) -> Table:
     rows = tuple((Cell(f.name), Cell(str(getattr(found, f.name)))) for f in fields(found))
     sizes = ", ".join(dict.fromkeys(f"{p.width}x{p.height}" for p in results.points))
     lengths = ", ".join(dict.fromkeys(f"{p.frames}" for p in results.points))
-    more = (
-        (Cell("clips"), Cell(f"{len(clips_of(results))}, {sizes}, {lengths} frames")),
-        (Cell("made"), Cell(results.made)),
-    )
-    return Table("Machine", "", ("fact", "value"), (*rows, *more))
+    sampled = "not recorded" if results.sampled is None else str(results.sampled)
+    more = [("clips", f"{len(clips_of(results))}, {sizes}, {lengths} frames"), ("made", results.made)]
+    more += [("sampling", sampled), *(("kept of an earlier run", line) for line in results.kept)]
+    cells = ((Cell(fact), Cell(value)) for fact, value in more)
+    return Table("Machine", "", ("fact", "value"), (*rows, *cells))

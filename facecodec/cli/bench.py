@@ -103,7 +103,7 @@ def bench(
     )
     results = _run(listed[: sweep.QUICK_CLIPS] if quick else listed, settings, jobs, scheduler)
     out.mkdir(parents=True, exist_ok=True)
-    save_results(results, out / "results.json")
+    save_results(_compared(results), out / "results.json")
     typer.echo(_summary(results, out), err=True)
     typer.echo(f"report: {_report(results, listed[:pictures], settings, out)}", err=True)
 
@@ -152,6 +152,16 @@ def _run(listed: list[Sequence], settings: Settings, jobs: int, scheduler: str |
         count = jobs or cores()
         workers: Workers = LocalProcesses(count) if count > 1 else InProcess()
         return sweep.run(listed, settings, workers, show)
+
+
+def _compared(results: Results) -> Results:
+    """The results with their BD-rates; without where the package that makes them is absent."""
+    from facecodec.benchmark.compare import with_bd_rates
+
+    try:
+        return with_bd_rates(results)
+    except ImportError:
+        return results
 
 
 def _report(results: Results, shown: list[Sequence], settings: Settings, out: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import math
 import re
 import sys
 from dataclasses import replace
@@ -16,17 +17,18 @@ import cv2
 import numpy as np
 import pytest
 
+from facecodec.benchmark.compare import with_bd_rates
 from facecodec.benchmark.previews import show_previews
 from facecodec.benchmark.quality import MEASURES
 from facecodec.benchmark.report import (
     SOURCE,
     Preview,
     ReportFiles,
-    points_csv,
     summary_markdown,
     write_report,
 )
-from facecodec.benchmark.results import LeftOut, Results
+from facecodec.benchmark.results import LeftOut, Results, Sampled
+from facecodec.benchmark.spreadsheets import points_csv
 from facecodec.benchmark.svg import Line, Mark, Style, plot, rate_ticks, ticks
 from facecodec.benchmark.tables import share_table, speed_table
 from facecodec.errors import ConfigError, MediaError, ShapeError
@@ -92,7 +94,8 @@ def run() -> Results:
     results = _few(make_results(2))
     points = tuple(replace(p, clip=HOSTILE) if p.clip == "clip_1" else p for p in results.points)
     left = (*results.left_out, LeftOut(HOSTILE, "", "<b>gone</b>"))
-    return replace(results, points=points, left_out=left, name=HOSTILE)
+    kept, sampled = ("7 points of <i>r.json</i>",), Sampled(25, 50, 2)
+    return replace(results, points=points, left_out=left, name=HOSTILE, kept=kept, sampled=sampled)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +194,37 @@ def test_comparisons_are_in_a_csv_too(files: ReportFiles) -> None:
             assert float(row["low"]) <= float(row["pchip"]) <= float(row["high"])
         else:
             assert row["reason"]
+
+
+def test_comparisons_of_clips_are_in_a_csv_and_in_stored_results(files: ReportFiles, run: Results) -> None:
+    with files.clips_csv.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 5 * len(KEPT)
+    stored = with_bd_rates(run).bd_rates
+    assert len(stored) == 5 * len(KEPT)
+    by_place = {(row["anchor"], row["measure"], row["clip"]): row for row in rows}
+    for record in stored:
+        assert [clip for clip, _ in record.clips] == ["clip_0", HOSTILE]
+        for clip, value in record.clips:
+            row = by_place[record.anchor, record.measure, clip]
+            assert row["pchip"] == ("" if value is None else str(value))
+            assert bool(row["reason"]) == (value is None)
+        there = [1 + value / 100 for _, value in record.clips if value is not None]
+        if record.mean is not None:
+            assert record.mean == pytest.approx(100 * (math.prod(there) ** (1 / len(there)) - 1))
+            assert record.low is not None
+            assert record.low <= record.mean
+    assert any(record.mean is not None for record in stored)
+
+
+def test_the_machine_and_the_way_of_measuring_are_in_every_form(files: ReportFiles) -> None:
+    with files.machine_csv.open(newline="", encoding="utf-8") as file:
+        facts = {row["fact"]: row["value"] for row in csv.DictReader(file)}
+    assert facts["processor"] == "a processor"
+    assert facts["commit"] == "0123456789ab"
+    assert facts["kept of an earlier run"] == "7 points of <i>r.json</i>"
+    for text in (facts["sampling"], files.markdown.read_text("utf-8"), files.html.read_text("utf-8")):
+        assert "identity: frames 0, 25, 50, ...; LPIPS-vgg, DISTS: the middle of every stretch of 50" in text
 
 
 def test_plots_are_pictures(files: ReportFiles) -> None:

@@ -3,17 +3,20 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from facecodec.benchmark.quality import MEASURES, Quality
 from facecodec.benchmark.results import (
+    BdRecord,
     Cost,
     LeftOut,
     Machine,
     PartBytes,
     RatePoint,
     Results,
+    Sampled,
     load_results,
     save_results,
 )
@@ -31,7 +34,13 @@ def results():
         anchor, codec="facecodec", scale=1, parts=PartBytes(reference=900, face=200), still_share=0.7
     )
     machine = Machine("a processor", 2, 1024, "Linux", "3.11", "2.13", "9.0", "abcdef")
-    return Results("samples", "facecodec", (anchor, ours), (LeftOut("b", "", "gone"),), machine, "2026-01-01")
+    left_out = (LeftOut("b", "", "gone"),)
+    more = {
+        "kept": ("3 points of r.json",),
+        "sampled": Sampled(10, 50, 2),
+        "bd_rates": (BdRecord("x264-ld", "lpips", -12.5, -20.0, -3.0, (("clip", -12.5), ("b", None))),),
+    }
+    return Results("samples", "facecodec", (anchor, ours), left_out, machine, "2026-01-01", **more)
 
 
 def test_results_come_back_as_they_were(results, tmp_path):
@@ -47,6 +56,26 @@ def test_what_is_not_a_number_comes_back_as_nan(results, tmp_path):
     back = load_results(tmp_path / "r.json").points[0].quality
     assert math.isnan(back.eyes)
     assert back.lpips is None
+
+
+def test_results_of_older_programs_are_read(results, tmp_path):
+    path = tmp_path / "r.json"
+    save_results(results, path)
+    data = json.loads(path.read_text())
+    for name in ("kept", "sampled", "bd_rates"):
+        del data[name]
+    for point in data["points"]:
+        del point["deep_key"]
+    path.write_text(json.dumps(data))
+    older = replace(results, kept=(), sampled=None, bd_rates=())
+    assert load_results(path) == older
+
+
+@pytest.mark.parametrize("name", ["rd_test.json", "rd_test_512.json"])
+def test_stored_results_are_read(name):
+    stored = load_results(Path(__file__).parents[2] / "bench" / "results" / name)
+    assert stored.reference == "facecodec"
+    assert len({(p.clip, p.codec, p.scale, p.setting) for p in stored.points}) == len(stored.points) > 100
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -12,11 +13,13 @@ import facecodec
 from facecodec import EncoderConfig, SpeedConfig
 from facecodec.benchmark import anchors, own, points, sweep
 from facecodec.benchmark import jobs as jobs_module
+from facecodec.benchmark.ffmpeg import library_version
 from facecodec.benchmark.jobs import Job, Measuring, point_key
 from facecodec.benchmark.kept import without_deep
 from facecodec.benchmark.plan import plan
 from facecodec.benchmark.points import is_done, run_job
 from facecodec.benchmark.quality import Judge, Networks, Sampling
+from facecodec.benchmark.results import Sampled
 from facecodec.benchmark.workers import DaskWorkers, InProcess, LocalProcesses
 from facecodec.errors import ConfigError, MediaError, TransportError
 
@@ -65,6 +68,8 @@ def test_a_run_measures_every_codec_and_the_next_one_takes_the_cache(
         assert point.quality.lpips is None
         assert 0 < point.still_share < 1
         assert "veryslow" in point.command or "cpu-used" in point.command
+    assert re.fullmatch(r"libx264 core \d+.* in FFmpeg \S+", results.points[0].version)
+    assert results.sampled == Sampled(5, 0, 2)
     assert results.points[0].quality.psnr < results.points[2].quality.psnr
     monkeypatch.setattr(anchors, "encode", refuse)
     monkeypatch.setattr(anchors, "decode", refuse)
@@ -213,6 +218,32 @@ def test_plans_take_fewer_points_with_the_floor_among_them(clip):
         assert len(settings) == 4
         assert settings[-2:] == ["crf 51", "qp 51"]
     assert [job.setting for job in plan([clip], ("vp9",), 2, (1,))] == ["crf 35", "crf 63"]
+
+
+@pytest.mark.parametrize("name", anchors.ANCHORS)
+def test_versions_of_the_encoders_libraries_are_told(name, ffmpeg, clip):
+    told = jobs_module.version_of(Job(clip, name, (name,), 1, ""), name)
+    encoder = anchors.ANCHORS[name].encoder
+    assert re.fullmatch(rf"{encoder} (core )?v?\d+(\.\d+)*\S* in FFmpeg \S+", told)
+
+
+def test_points_that_are_kept_tell_their_versions_as_new_ones_do(clip, ffmpeg, tmp_path, monkeypatch):
+    job, how = Job(clip, "x264", ("x264",), 4, "crf 51"), Measuring(tmp_path, Sampling(5, 0), ())
+    with monkeypatch.context() as older:
+        older.setattr(jobs_module, "library_version", lambda tool, encoder: "")
+        first = run_job(job, how)[0][0]
+    assert first.version.startswith("libx264 in FFmpeg")
+    second = run_job(job, how)[0][0]
+    assert second.version.startswith("libx264 core")
+    assert replace(second, version=first.version) == first
+
+
+def test_an_encoder_that_does_not_tell_its_version_does_without(tmp_path):
+    tool = tmp_path / "ffmpeg"
+    tool.write_text("#!/bin/sh\necho nothing\n")
+    tool.chmod(0o755)
+    assert library_version(tool, "libx264") == library_version(tool, "libtheora") == ""
+    assert library_version(tmp_path / "absent", "libx264") == ""
 
 
 def test_keys_of_streams_follow_the_command_alone(clip, ffmpeg, monkeypatch):

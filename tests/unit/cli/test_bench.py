@@ -2,7 +2,7 @@
 
 import pytest
 
-from facecodec.benchmark.results import load_results
+from facecodec.benchmark.results import Sampled, load_results
 from facecodec.cli import main
 from facecodec.cli.bench import find_sequences
 from facecodec.errors import ConfigError
@@ -18,6 +18,7 @@ def test_a_folder_of_videos_is_measured_and_results_are_kept(samples, tmp_path, 
     assert main(["bench", str(folder), *options, "--out", str(out)]) == 0
     results = load_results(out / "results.json")
     assert results.name == "clips"
+    assert results.sampled == Sampled(8, 0, 2)
     assert {point.clip for point in results.points} == {"talking_head"}
     assert [item.clip for item in results.left_out if item.clip] == ["no_face"]
     assert (out / "report.html").is_file()
