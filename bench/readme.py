@@ -6,8 +6,9 @@ Reads ``generators_test.json`` and ``speed.json``, which may be absent. Everythi
 ``<!-- figures:begin -->`` and ``<!-- figures:end -->`` is replaced.
 Likewise ``rd_test.json`` (of ``facecodec bench``) between ``<!-- rd:begin -->`` and ``<!-- rd:end -->``, with
 the plot ``rd_test.png`` beside it, and a table of longer clips and larger squares from what there is of
-``rd_test_30s.json``, ``rd_test_60s.json`` and ``rd_test_512.json``; what is there stays where that file is
-absent.
+``rd_test_30s.json``, ``rd_test_60s.json`` and ``rd_test_512.json``. Between ``<!-- limits:begin -->`` and
+``<!-- limits:end -->`` comes a line that says from which rates on other codecs show the source more exactly.
+What is there stays where ``rd_test.json`` is absent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from bars import lost, mean_of
 from report import cell, markdown_table, mean
 
 from facecodec.benchmark.compare import compare
-from facecodec.benchmark.measures import SHOWN
+from facecodec.benchmark.curves import mean_points
+from facecodec.benchmark.leads import where_ahead
+from facecodec.benchmark.measures import SHOWN, measure_of
 from facecodec.benchmark.own import CURVES, OWN, WARP
 from facecodec.benchmark.report import summary_markdown
 from facecodec.benchmark.results import Results, load_results
@@ -33,6 +36,9 @@ from facecodec.errors import MediaError
 RD_BEGIN, RD_END = "<!-- rd:begin -->", "<!-- rd:end -->"
 _RD_MEASURES = ("lpips", "dists", "vmaf", "eyes", "mouth", "landmark_px", "identity", "psnr_y", "ms_ssim")
 """Measures of README's table and plot; the others are in the report."""
+LIMITS_BEGIN, LIMITS_END = "<!-- limits:begin -->", "<!-- limits:end -->"
+_LIMITS = ("psnr_y", "ssim_y")
+"""Measures of the line in README's *Limits*; the others are in the section on rate and quality."""
 _RD_MORE = ("rd_test_30s.json", "rd_test_60s.json", "rd_test_512.json")
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 _TITLES = {
@@ -192,6 +198,26 @@ def rd_text(path: Path, plot: Path, base: Path, more: list[Path]) -> str:
     return f"{text}\n\n{title}\n\n{more_table([results, *map(load_results, more)]).strip()}"
 
 
+def limits_text(path: Path) -> str:
+    """A line of the list of limits: from which rates on other codecs are more exact than this one.
+
+    Raises:
+        MediaError: the results are damaged.
+    """
+    results = load_results(path)
+    measures = [measure_of(field) for field in _LIMITS]
+    found = where_ahead(results, mean_points(results, measures), measures)
+    said = (
+        "above some rate conventional codecs show the source more exactly, at equal rate and by means over "
+        f"the test clips. {' '.join(found.lines)}"
+    )
+    if not found.lines:
+        said = "but no codec that was compared shows the source more exactly at a rate that this one has."
+    return (
+        f"* Pictures are made, not copied: {said} The other measures: [Rate and quality](#rate-and-quality)."
+    )
+
+
 def _put(text: str, markers: tuple[str, str], inside: str) -> str:
     """Replace what stands between two markers.
 
@@ -224,6 +250,7 @@ def main(argv: list[str] | None = None) -> int:
             more = [path for path in (args.results / name for name in _RD_MORE) if path.is_file()]
             shown = rd_text(rd, rd.with_suffix(".png"), args.readme.parent, more)
             text = _put(text, (RD_BEGIN, RD_END), shown)
+            text = _put(text, (LIMITS_BEGIN, LIMITS_END), limits_text(rd))
     except (ValueError, MediaError) as err:
         print(err if isinstance(err, MediaError) else f"{args.readme}: {err}", file=sys.stderr)
         return 2

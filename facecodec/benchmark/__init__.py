@@ -7,6 +7,7 @@ with this codec (in an ``own_process``). ``jobs`` names what there is to make an
 ``kept``, and ``keeping`` takes over those of earlier results. ``sweep`` makes all of them on ``workers``;
 ``results`` is what a run leaves, with the ``machine`` it was made on.
 
-``report`` makes of that what people read: ``curves`` (hulls) and ``compare`` (BD-rates over clips) of the
-``measures``, ``wording``, ``tables``, plots (``drawing``, ``svg``) and ``previews`` that ``showcase`` finds.
+``report`` makes of that what people read: ``curves`` (hulls), ``compare`` (BD-rates over clips) and ``leads``
+(rates from which others are ahead) of the ``measures``, ``wording``, ``tables``, ``spreadsheets``, plots
+(``drawing``, ``svg``) and ``previews`` that ``showcase`` finds.
 """

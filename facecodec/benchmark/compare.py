@@ -15,6 +15,7 @@ from typing import Literal
 
 from facecodec.benchmark.curves import clips_of, codecs_of, curve_of
 from facecodec.benchmark.measures import SHOWN, Measure
+from facecodec.benchmark.own import BASELINES
 from facecodec.benchmark.results import BdRecord, RatePoint, Results
 from facecodec.metrics.bdrate import BdRate, bd_rate, bootstrap_interval
 
@@ -61,6 +62,11 @@ class Comparison:
     by_clip: tuple[tuple[str, BdRate], ...] = ()
 
     @property
+    def baseline(self) -> bool:
+        """Whether it is against a curve of this codec's own streams, not against another codec."""
+        return self.anchor in BASELINES
+
+    @property
     def verdict(self) -> Verdict:
         """Whether the reference codec wins: the whole interval has to lie on one side, else it is ``open``.
 
@@ -92,7 +98,7 @@ def _side(interval: tuple[float, float], border: float) -> Verdict:
 
 
 def compare(results: Results, measures: Sequence[Measure] = SHOWN) -> tuple[Comparison, ...]:
-    """Every anchor of a run in every measure, anchors first.
+    """Every anchor of a run in every measure: other codecs first, then this codec's own baselines.
 
     Measures that no clip has for both codecs are left out.
     """
@@ -100,7 +106,7 @@ def compare(results: Results, measures: Sequence[Measure] = SHOWN) -> tuple[Comp
     for point in results.points:
         by_curve.setdefault((point.codec, point.clip), []).append(point)
     out = []
-    for anchor in codecs_of(results):
+    for anchor in sorted(codecs_of(results), key=lambda name: name in BASELINES):
         if anchor == results.reference:
             continue
         for measure in measures:

@@ -33,6 +33,9 @@ OWN, WARP, STILL = "facecodec", "facecodec-warp-0", "still"
 CURVES = (OWN, WARP, STILL)
 """Curves that one stream gives: the default generator, warping alone, the reference picture repeated."""
 
+BASELINES = (WARP, STILL)
+"""What only measures the worth of parts of this codec: no codec that people would use instead."""
+
 SETTINGS: dict[str, dict[str, Any]] = {
     f"quality {quality}": {"quality": quality} for quality in (15, 35, QUALITY_DEFAULT, 80)
 }

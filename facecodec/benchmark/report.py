@@ -10,6 +10,7 @@ from facecodec.benchmark import tables
 from facecodec.benchmark.compare import Comparison, compare
 from facecodec.benchmark.curves import MeanPoint, clips_of, codecs_of, mean_points
 from facecodec.benchmark.drawing import clip_lines, mean_lines, write_png
+from facecodec.benchmark.leads import Ahead, where_ahead
 from facecodec.benchmark.measures import SHOWN, Measure
 from facecodec.benchmark.previews import SOURCE, Preview, show_previews
 from facecodec.benchmark.results import Results
@@ -53,11 +54,13 @@ class _Digest:
     measures: tuple[Measure, ...]
     found: tuple[Comparison, ...]
     means: tuple[MeanPoint, ...]
+    ahead: Ahead
 
     @classmethod
     def of(cls, results: Results) -> _Digest:
         there = tuple(m for m in SHOWN if any(m.of(p.quality) == m.of(p.quality) for p in results.points))
-        return cls(results, there, compare(results, there), mean_points(results, there))
+        means = mean_points(results, there)
+        return cls(results, there, compare(results, there), means, where_ahead(results, means, there))
 
 
 def write_report(results: Results, out: Path, previews: Sequence[Preview] = ()) -> ReportFiles:
@@ -110,7 +113,11 @@ def summary_markdown(results: Results, fields_shown: Sequence[str], plot_to: Pat
     missing = missing_reference(results)
     parts = [tables.escaped(missing)]
     if not missing:
-        parts = [markdown_statements(results, digest.found), tables.escaped(bd.text), bd.markdown()]
+        parts = [
+            markdown_statements(results, digest.found, digest.ahead),
+            tables.escaped(bd.text),
+            bd.markdown(),
+        ]
     if results.left_out:
         parts += [f"Left out: {len(results.left_out)} (clip, codec or measure), named in the report."]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -162,6 +169,7 @@ def _page(digest: _Digest, previews: Sequence[Preview]) -> str:
         missing=missing_reference(results),
         headline=headline(results, digest.found),
         groups_say=by_group(digest.found),
+        ahead=digest.ahead,
         statements=statements(digest.found),
         bd=tables.bd_table(digest.found, results.reference),
         refusals=tables.refusal_table(digest.found),
@@ -192,7 +200,7 @@ def _markdown(digest: _Digest) -> str:
     missing = missing_reference(results)
     title = tables.escaped(f"{results.reference}: rate and quality, {results.name}")
     text = [f"# {title}", "## Where we win, where we lose"]
-    text.append(tables.escaped(missing) or markdown_statements(results, digest.found))
+    text.append(tables.escaped(missing) or markdown_statements(results, digest.found, digest.ahead))
     compared = [tables.bd_table(digest.found, results.reference), tables.refusal_table(digest.found)]
     shown = [] if missing else compared
     shown += [tables.share_table(results), tables.speed_table(results)]

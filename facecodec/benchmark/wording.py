@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from facecodec.benchmark.compare import Comparison
 from facecodec.benchmark.curves import clips_of, codecs_of
+from facecodec.benchmark.leads import Ahead
 from facecodec.benchmark.results import Results
 from facecodec.benchmark.tables import escaped, factor_text, signed
 
@@ -34,29 +36,44 @@ class Statement:
 
 
 def headline(results: Results, found: Sequence[Comparison]) -> str:
-    """One sentence over everything."""
-    anchors = tuple(dict.fromkeys(c.anchor for c in found))
-    counts = {v: sum(c.verdict == v for c in found) for v in ("win", "floor", "open", "loss", "unknown")}
+    """A few sentences over everything; this codec's own baselines are counted apart."""
     clips = len(clips_of(results))
-    said = (
-        f"{results.reference} against {len(anchors)} anchors on {clips} {'clip' if clips == 1 else 'clips'} "
-        f"in {len({c.measure for c in found})} measures: it takes fewer bits for equal quality in "
-        f"{counts['win']} of {len(found)} comparisons, more in {counts['loss']}."
-    )
-    if counts["floor"]:
-        said += f" In {counts['floor']} the anchor reaches that quality or a better one, but no rate as low."
-    if counts["open"] + counts["unknown"]:
-        said += f" {counts['open'] + counts['unknown']} stay undecided."
+    where = f"on {_plural(clips, 'clip')} in {_plural(len({c.measure for c in found}), 'measure')}"
+    codecs = [c for c in found if not c.baseline]
+    baselines = [c for c in found if c.baseline]
+    said = f"{results.reference} {where}."
+    if codecs:
+        against = _plural(len({c.anchor for c in codecs}), "codec")
+        said = f"{results.reference} against {against} {where}: {_counts(codecs)}"
+    if baselines:
+        names = " and ".join(dict.fromkeys(c.anchor for c in baselines))
+        said += f" Against baselines made of its own streams ({names}): {_counts(baselines)}"
     if clips < FEW_CLIPS:
         said += " So few clips say little: intervals are hardly more than the range over them."
     return said
 
 
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _counts(found: Sequence[Comparison]) -> str:
+    counts = Counter(c.verdict for c in found)
+    said = f"it takes fewer bits for equal quality in {counts['win']} of {len(found)} comparisons, "
+    said += f"more in {counts['loss']}."
+    if counts["floor"]:
+        said += f" In {counts['floor']} the anchor reaches that quality or a better one, but no rate as low."
+    if undecided := counts["open"] + counts["unknown"]:
+        said += f" {undecided} {'stays' if undecided == 1 else 'stay'} undecided."
+    return said
+
+
 def by_group(found: Sequence[Comparison]) -> tuple[str, ...]:
-    """Wins and losses of each group of measures, a sentence each."""
+    """Wins and losses against other codecs in each group of measures, a sentence each."""
+    codecs = [c for c in found if not c.baseline]
     out = []
-    for group in dict.fromkeys(c.measure.group for c in found):
-        own = [c.verdict for c in found if c.measure.group == group]
+    for group in dict.fromkeys(c.measure.group for c in codecs):
+        own = [c.verdict for c in codecs if c.measure.group == group]
         counts = [(own.count("win"), "won"), (own.count("floor"), "below the anchor's floor")]
         counts += [(own.count("loss"), "lost"), (own.count("open") + own.count("unknown"), "undecided")]
         said = ", ".join(f"{count} {word}" for count, word in counts if count)
@@ -104,9 +121,10 @@ def _figure(found: Comparison) -> str:
     return times if found.factor > 1 else f"(the anchor costs {times})"
 
 
-def markdown_statements(results: Results, found: Sequence[Comparison]) -> str:
-    """The headline and a list of anchors, as Markdown."""
+def markdown_statements(results: Results, found: Sequence[Comparison], ahead: Ahead) -> str:
+    """The headline, where other codecs are ahead, and a list of anchors, as Markdown."""
     lines = [escaped(headline(results, found)), "", *(f"* {said}" for said in by_group(found)), ""]
+    lines += [escaped(ahead.said), "", *(f"* {escaped(said)}" for said in ahead.lines), ""]
     for s in statements(found):
         parts = [
             f"fewer bits for equal {s.wins}" if s.wins else "",

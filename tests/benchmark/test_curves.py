@@ -10,6 +10,7 @@ import pytest
 
 from facecodec.benchmark.compare import compare
 from facecodec.benchmark.curves import codecs_of, curve_of, mean_curve, mean_points, upper_hull
+from facecodec.benchmark.leads import Ahead, ahead, where_ahead
 from facecodec.benchmark.measures import SHOWN, measure_of
 from facecodec.benchmark.quality import MEASURES
 from facecodec.benchmark.results import Results
@@ -148,6 +149,72 @@ def test_words_follow_the_data(run: Results) -> None:
     (x264,) = [s for s in statements(found) if s.anchor == "x264"]
     assert "LPIPS \u2212" in x264.wins
     assert "PSNR +" in x264.losses
+
+
+def test_this_codec_s_own_baselines_are_counted_apart(run: Results) -> None:
+    own = [p for p in run.points if p.codec == "facecodec"]
+    still = [replace(p, codec="still", kbps=2 * p.kbps) for p in own]
+    both = replace(run, points=(*still, *run.points))
+    found = compare(both)
+    assert [c.anchor for c in found][-1] == "still"
+    assert "still" not in {c.anchor for c in found[: -len(SHOWN)]}
+    said, before = headline(both, found), headline(run, compare(run))
+    codecs, rest = said.split(" Against baselines made of its own streams (still): ")
+    assert before.startswith(codecs)
+    assert f"fewer bits for equal quality in {len(SHOWN)} of {len(SHOWN)} comparisons, more in 0." in rest
+    assert by_group(found) == by_group(compare(run))
+    assert [s.anchor for s in statements(found)][-1] == "still"
+    alone = replace(run, points=(*still, *own))
+    assert headline(alone, compare(alone)).startswith(
+        "facecodec on 3 clips in 19 measures. Against baselines"
+    )
+
+
+@pytest.mark.parametrize(
+    ("anchor", "wanted"),
+    [
+        (((1.0, 0.0), (4.0, 6.0)), [(2.0, None)]),  # 2 (r - 1) meets the corner
+        (((1.0, 2.0), (5.0, 2.5)), [(1.0, 3.0)]),  # 2 + (r - 1) / 8 meets 2 + (r - 2) / 4
+        (((3.0, 1.0), (3.5, 1.5)), []),
+        (((3.0, 2.9), (9.0, 4.0)), [(3.0, None)]),  # from its cheapest point on
+        (((5.0, 9.0), (9.0, 9.5)), []),  # begins above the range
+        (((0.5, 1.5),), [(1.0, 1.5)]),  # keeps the quality of its best point
+    ],
+)
+def test_hulls_cross_where_their_lines_do(
+    anchor: tuple[tuple[float, float], ...], wanted: list[tuple[float, float | None]]
+) -> None:
+    reference = Curve((1.0, 2.0, 4.0), (1.0, 2.0, 2.5), 3)
+    found = ahead(Curve(tuple(p[0] for p in anchor), tuple(p[1] for p in anchor), len(anchor)), reference)
+    assert len(found) == len(wanted)
+    for (begin, end), (low, high) in zip(found, wanted, strict=True):
+        assert begin == pytest.approx(low)
+        assert end == (None if high is None else pytest.approx(high))
+
+
+def test_where_other_codecs_are_ahead_is_said(run: Results) -> None:
+    def said(*moves: tuple[str, float]) -> Ahead:
+        """Curves that are facecodec's own, with another PSNR."""
+        own = [p for p in run.points if p.codec == "facecodec"]
+        points = list(own)
+        for name, step in moves:
+            better = [
+                replace(p, codec=name, quality=replace(p.quality, psnr=p.quality.psnr + step)) for p in own
+            ]
+            points += better
+        moved = replace(run, points=tuple(points))
+        return where_ahead(moved, mean_points(moved, (PSNR, LPIPS)), (PSNR, LPIPS))
+
+    lowest = sum(p.kbps for p in run.points if (p.codec, p.setting) == ("facecodec", "quality 20")) / 3
+    found = said(("x264", 1.0), ("vvenc", -1.0), ("still", 2.0))
+    assert found.lines == (f"PSNR: x264 is ahead from {lowest:.1f} kbit/s on.",)
+    assert found.said.endswith("another codec is ahead somewhere in 1 of 2 measures, and none in LPIPS.")
+    assert f"own range of {lowest:.1f} to " in found.said
+    none = said(("x264", -1.0), ("still", 2.0))
+    assert none.lines == ()
+    assert none.said.endswith("no other codec is ahead anywhere in 2 measures.")
+    anchors = replace(run, points=tuple(p for p in run.points if p.codec != "facecodec"))
+    assert where_ahead(anchors, mean_points(anchors, (PSNR,)), (PSNR,)).lines == ()
 
 
 def test_runs_without_reference_or_anchors_say_so(run: Results) -> None:

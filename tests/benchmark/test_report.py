@@ -141,6 +141,7 @@ def test_the_page_holds_every_table_and_plot(files: ReportFiles, run: Results) -
     assert "overlap 100 %" in text
     assert "0123456789ab" in text
     assert "x264 --preset veryslow" in text
+    assert re.search(r"<li>PSNR: \S+ is ahead from \d+\.\d kbit/s on", text)
 
 
 def test_names_of_files_are_escaped_everywhere(files: ReportFiles) -> None:
@@ -281,6 +282,7 @@ def test_the_summary_for_a_readme(run: Results, tmp_path: Path) -> None:
     assert "eye openness" not in text
     assert "overlap" in text
     assert "Left out: 3" in text
+    assert re.search(r"^\* PSNR: \S+ is ahead from \d+\.\d kbit/s on", text, re.MULTILINE)
 
 
 def test_what_costs_nothing_to_decode_has_a_dash(run: Results) -> None:

@@ -303,6 +303,7 @@ def test_readme_s_section_on_rate_follows_the_results(tmp_path):
         shutil.copy(stored / name, tmp_path)
     page = tmp_path / "README.md"
     both = f"a\n{readme.RD_BEGIN}\nold\n{readme.RD_END}\nb\n{readme.BEGIN}\n{readme.END}\n"
+    both += f"{readme.LIMITS_BEGIN}\n* PSNR was lower.\n{readme.LIMITS_END}\n"
     page.write_text(both)
     run = ["--readme", str(page), "--results", str(tmp_path)]
     assert readme.main(run) == 0
@@ -314,6 +315,9 @@ def test_readme_s_section_on_rate_follows_the_results(tmp_path):
     assert "2 clips of set `test`, 250 frames each; commit 0123456789ab" in text
     assert "(rd_test.png)" in text
     assert "| LPIPS-alex |" in text
+    limits = text.split(readme.LIMITS_BEGIN)[1].split(readme.LIMITS_END)[0]
+    assert "PSNR was lower" not in limits
+    assert "PSNR-Y: x264-ld is ahead from 5.0 kbit/s on, " in limits
     assert (tmp_path / "rd_test.png").stat().st_size > 1000
     again = text.split(readme.RD_END)[0]
     assert readme.main(run) == 0
