@@ -64,7 +64,7 @@ class Dispatch:
         """What is to be sent now."""
         while self.sound.waited(now_s) >= self._sound_patience_s(now_s) - 1e-6:
             self.send_bundle(None, None, -1, now_s)
-        self.pacer.push(self.messages.probes(now_s, self.patience_s()), first=True)
+        self.send_again(self.messages.probes(now_s, self.patience_s()))
         fragments = self.pacer.poll(now_s, self._steering.picture_kbps) if self._knows_path(now_s) else []
         for bundle in self._leaving:  # the time that coding took is none of the path
             bundle.sent_s = now_s
@@ -91,7 +91,17 @@ class Dispatch:
         message = SentMessage(fragments, ref_id, len(fragments), backdrop_of)
         self.messages.add(self._packetiser.message - 1, message)
         self.pacer.push(fragments)
-        self._steering.saw_picture(sum(self._overhead.on_wire(len(f.data)) for f in fragments))
+        self._steering.saw_picture(self._on_wire(fragments))
+
+    def send_again(self, fragments: list[Datagram]) -> None:
+        """Queue fragments that left before, in front of the others."""
+        self.pacer.push(fragments, first=True)
+        self._steering.saw_picture(self._on_wire(fragments), again=True)
+
+    def count_feedback(self, datagram: Datagram, now_s: float) -> None:
+        """Count a datagram of feedback that travels alone."""
+        content = WireBytes(feedback=len(datagram.data) - 1)
+        self._steering.saw_bundle(self.meter.count(datagram, content, now_s), content)
 
     def send_bundle(
         self, motion: MotionPart | None, state: MotionState | None, picture: int, now_s: float
@@ -135,6 +145,9 @@ class Dispatch:
         self._outbox.append(datagram)
         self._leaving.append(sent)
         return sent
+
+    def _on_wire(self, datagrams: list[Datagram]) -> int:
+        return sum(self._overhead.on_wire(len(datagram.data)) for datagram in datagrams)
 
     def _knows_path(self, now_s: float) -> bool:
         """Whether reports come in time; an empty bundle asks for the first, before any picture leaves."""

@@ -171,6 +171,7 @@ class MediaSession:
             told, self._told = self._told, []
             alone, self._alone = self._alone, []
             refresh, self._refresh = self._refresh, False
+            self._engine.sender.saw_wire(self._peer.wire.bytes_out)
             job = partial(self._send_step, frame, sound, told, alone, refresh)
             begun_s = time.monotonic()
             for datagram in await self._engine.coding.run(job):

@@ -17,10 +17,17 @@ _WAITING_MAX = 64
 _WINDOW_S = 2.0
 _PICTURE_SHARE = (0.03, 0.25)
 """Share of the rate, at least and at most, that new reference pictures may take in the long run, unless they
-are asked for: what bundles leave of it,"""
-_AIM = 0.93
-_PICTURE_CREDIT = 3000.0
-"""and bytes that may be saved for them."""
+are asked for: what everything else leaves of"""
+_AIM = 0.97
+"""the rate, whose rest is for errors. One leaves when the bytes of one have been saved, and"""
+_PICTURE_CREDIT = 4000.0
+"""so many can be. So the mean rate of a minute is below the target, the first minute's, too."""
+_REPAY_S = 60.0
+"""Time in which bundles make room for pictures that were asked for, or sent again."""
+_BUNDLE_GAIN, _OUTSIDE_GAIN = 0.15, 0.1
+"""By which averages follow a second's rate: of bundles, and of what others send (ICE checks every 5 s)."""
+_OUTSIDE = (-0.05, 0.3)
+"""Share of the rate that others can take, at least and at most: what is more is not there to stay."""
 _FIRST_QUALITY = 20
 """Quality of the first picture: a face is seen soon, whatever the path carries. A better one follows"""
 _WIDE = 2.0
@@ -113,9 +120,12 @@ class Steering:
         self._quality = config.encoder.rate.ref_quality
         self._chooser = SettingChooser(config.overhead, config.encoder.rate.qp)
         self.setting: Setting = self._chooser.choose(self.rate.target_kbps)
-        self._credit = 0.0
+        self._credit = self._picture_bytes = 0.0
         self._sound_bytes = self._bundle_bytes = 0
-        self._bundles_kbps = 0.0
+        self._bundles_kbps = self._outside_kbps = 0.0
+        self._mean_kbps = 0.8 * config.start_kbps
+        self._wire: tuple[int, int] | None = None
+        self._wire_before: tuple[int, int] | None = None
         self._checked_s: float | None = None
 
     def look(self, now_s: float) -> bool:
@@ -129,14 +139,30 @@ class Steering:
         self._chooser.saw_sound(self._sound_bytes / 125.0 / elapsed)
         self._bundles_kbps = self._bundle_bytes / 125.0 / elapsed
         self._sound_bytes = self._bundle_bytes = 0
-        self.setting = self._chooser.choose(self.rate.target_kbps, thrifty=self._credit < 0)
+        self._average(elapsed)
         low, high = (share * self.rate.target_kbps for share in _PICTURE_SHARE)
-        left = min(max(_AIM * self.rate.target_kbps - self._bundles_kbps, low), high)
-        self._credit = min(self._credit + left * 125.0 * elapsed, _PICTURE_CREDIT)
+        owed = -self._credit / 125.0 / _REPAY_S
+        self.setting = self._chooser.choose(self.rate.target_kbps - self._outside_kbps - max(low, owed))
+        rest = _AIM * self.rate.target_kbps - self._outside_kbps - self._mean_kbps
+        self._credit = min(self._credit + min(max(rest, low), high) * 125.0 * elapsed, _PICTURE_CREDIT)
         return True
 
+    def _average(self, elapsed: float) -> None:
+        """Follow the rate of bundles, and that of what leaves uncounted beside them."""
+        self._mean_kbps += _BUNDLE_GAIN * (self._bundles_kbps - self._mean_kbps)
+        before, self._wire_before = self._wire_before, self._wire
+        if before is None or self._wire is None:
+            return
+        outside = ((self._wire[0] - before[0]) - (self._wire[1] - before[1])) / 125.0 / elapsed
+        low, high = (share * self.rate.target_kbps for share in _OUTSIDE)
+        self._outside_kbps += _OUTSIDE_GAIN * (min(max(outside, low), high) - self._outside_kbps)
+
+    def saw_wire(self, total: int, counted: int) -> None:
+        """Take bytes since the start: all that have left, and those of them that this side has counted."""
+        self._wire = (total, counted)
+
     def saw_bundle(self, size: int, content: WireBytes) -> None:
-        """Take a bundle's bytes on the wire, and what was in it."""
+        """Take the bytes on the wire of a bundle, or of feedback alone, and what was in it."""
         self._bundle_bytes += size
         self._sound_bytes += content.sound
 
@@ -144,14 +170,16 @@ class Steering:
         """Take the bytes of a motion unit."""
         self._chooser.saw_motion(levels, frames, qp)
 
-    def saw_picture(self, size: int) -> None:
-        """Take the bytes on the wire of a message that is queued."""
+    def saw_picture(self, size: int, *, again: bool = False) -> None:
+        """Take the bytes on the wire of a message that is queued, or of fragments that are sent again."""
         self._credit -= size
+        if not again:
+            self._picture_bytes = max(float(size), 0.5 * self._picture_bytes)
 
     @property
     def may_send_picture(self) -> bool:
         """Whether there is room for a reference picture that nobody asked for."""
-        return self._credit >= 0
+        return self._credit >= min(self._picture_bytes, _PICTURE_CREDIT)
 
     @property
     def may_replace_first(self) -> bool:

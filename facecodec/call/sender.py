@@ -16,7 +16,7 @@ from facecodec.call.bundling import BundleClock
 from facecodec.call.config import CallConfig
 from facecodec.call.dispatch import Dispatch
 from facecodec.call.outgoing import SOUND_BYTES_MAX, Steering
-from facecodec.call.stats import SenderStats, WireBytes
+from facecodec.call.stats import SenderStats
 from facecodec.config import SpeedConfig
 from facecodec.encoder import Encoder
 from facecodec.errors import TransportError
@@ -162,9 +162,8 @@ class CallSender:
                 self._picture = self._pictures[message.ref_id] = number
                 self._steering.has_picture = True
         if told.missing:
-            self._dispatch.pacer.push(
-                self._dispatch.messages.missing(told.missing, now_s, self._dispatch.patience_s()), first=True
-            )
+            patience_s = self._dispatch.patience_s()
+            self._dispatch.send_again(self._dispatch.messages.missing(told.missing, now_s, patience_s))
         if told.pli:
             self._plis += 1
             # One that was sent before the last fragment came is of no account.
@@ -179,7 +178,15 @@ class CallSender:
 
     def count_feedback(self, datagram: Datagram, now_s: float) -> None:
         """Count a datagram of feedback that this end sends alone."""
-        self._dispatch.meter.count(datagram, WireBytes(feedback=len(datagram.data) - 1), now_s)
+        self._dispatch.count_feedback(datagram, now_s)
+
+    def saw_wire(self, total: int) -> None:
+        """Take the bytes that the connection has sent since its start, headers included.
+
+        What this side does not count itself (ICE's checks, acknowledgements, headers of IPv6) then counts
+        against the rate, too. Where it is not told, it counts what it sends.
+        """
+        self._steering.saw_wire(total, self._dispatch.meter.total.total)
 
     def stats(self) -> SenderStats:
         """Figures as they stand."""

@@ -22,7 +22,7 @@ _LOSS_HIGH = 0.35
 _HOLD_S = 1.0
 _BASE_S = 20.0
 """Time for which the shortest delay of the path is remembered."""
-_SPARE, _SPARE_THRIFTY = 0.92, 0.86
+_SPARE = 0.95
 """Share of the target that a better setting may take."""
 _QP_OCTAVE = 9.0
 """QP by which the bytes of motion halve (measured on validation clips, groups of two)."""
@@ -59,8 +59,8 @@ SETTINGS = (
     Setting(20.0, 0.10, 0, 55, 6000, 40),
     Setting(20.0, 0.12, 0, 55),
     Setting(20.0, 0.12, 4, 52),
-    Setting(15.0, 0.12, 6, 48),
-    Setting(12.5, 0.16, 8, 45),
+    Setting(20.0, 0.12, 8, 48),
+    Setting(20.0, 0.18, 8, 45),
     Setting(12.5, 0.24, 10, 42),
     Setting(8.0, 0.24, 12, 42),
     Setting(8.0, 0.36, 12, 42),
@@ -181,15 +181,14 @@ class SettingChooser:
         sound_kbps = self._sound_kbps * setting.audio_bps / self.setting.audio_bps
         return (bundles + frames) / 125.0 + sound_kbps
 
-    def choose(self, target_kbps: float, *, thrifty: bool = False) -> Setting:
+    def choose(self, target_kbps: float) -> Setting:
         """The best setting that fits; it goes up only where there is room to spare.
 
         Args:
             target_kbps: what bundles may take.
-            thrifty: pictures have taken more than their share: more room has to be left.
         """
         costs = [self.cost_kbps(setting) for setting in SETTINGS]
-        spare = _SPARE_THRIFTY if thrifty else _SPARE
-        fits = [i for i, cost in enumerate(costs) if cost <= target_kbps * (spare if i < self.index else 1.0)]
+        limits = [target_kbps * (_SPARE if i < self.index else 1.0) for i in range(len(SETTINGS))]
+        fits = [i for i, cost in enumerate(costs) if cost <= limits[i]]
         self.index = fits[0] if fits else len(SETTINGS) - 1
         return self.setting

@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 from facecodec.call.engine import Engine
+from facecodec.call.ice import WireCount
 from facecodec.call.media_session import MediaSession
 from facecodec.call.screen import Screen
 from facecodec.transport import Channel
@@ -57,10 +58,12 @@ def taken_while_making(reliable: bool) -> bool:
 
     async def run() -> bool:
         engine, receiver = Engine(), SlowReceiver()
-        sender = SimpleNamespace(poll=lambda now_s: [], stats=lambda: None, close=lambda: None)
+        sender = SimpleNamespace(
+            poll=lambda now_s: [], stats=lambda: None, close=lambda: None, saw_wire=lambda total: None
+        )
         engine.receiver, engine.sender = receiver, sender
         pin = SimpleNamespace(see=lambda reference: None, identity="unknown")
-        session = MediaSession(SimpleNamespace(send=None), engine, Screen(), 20.0, pin)
+        session = MediaSession(SimpleNamespace(send=None, wire=WireCount()), engine, Screen(), 20.0, pin)
         try:
             for _ in range(2):  # the first one may find threads that only start
                 while not receiver.is_making.is_set():
