@@ -39,23 +39,9 @@ from facecodec.media.reader import VideoReader
 from facecodec.metrics.perceptual import Lpips
 from facecodec.track.crop import crop_picture
 from facecodec.transport import SRTP
-from tests.call.network import Conditions
+from tests.call.network import LAN, NETWORKS, Conditions
 from tests.call.simulate import FAKE_OPUS, OPUS_S, Call, run_call
 
-LAN = Conditions(delay_s=0.03)
-OUTAGE = (4.0, 6.0)
-NETWORKS = {
-    "clear": LAN,
-    "loss 1 %": replace(LAN, loss=0.01),
-    "loss 5 %": replace(LAN, loss=0.05),
-    "loss 10 %": replace(LAN, loss=0.10),
-    "loss 20 %": replace(LAN, loss=0.20),
-    "bursts 10 %": replace(LAN, loss=0.10, burst=4.0),
-    "delay 300 ms": Conditions(delay_s=0.3),
-    "jitter": Conditions(delay_s=0.05, jitter_s=0.03, reorder=0.1, repeat=0.02),
-    "10 kbit/s": replace(LAN, rate_kbps=10.0),
-    "outage 2 s": replace(LAN, outages=(OUTAGE,)),
-}
 LONG_S = 60.0
 STATES = ("live", "interpolated", "idle", "lost")
 EVERY = 10

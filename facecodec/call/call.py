@@ -65,7 +65,7 @@ class Call:
         self.peer: Peer | None = None
         self._meeting = Meeting(self._client, self._new_peer, self._take_peer)
         self._spare: asyncio.Task[Engine] | None = None
-        self._early: deque[tuple[bool, bytes]] = deque(maxlen=256)
+        self._early: deque[tuple[bool, bytes, float]] = deque(maxlen=256)
         self._voice, self._voice_at_s = VoiceEncoder(settings.voice), 0.0
         self._muted = self._camera_off = False
         self._peer_camera: bool | None = None
@@ -236,8 +236,8 @@ class Call:
         engine = await (self._spare or self._load())
         self._spare = None
         session = MediaSession(peer, engine, self.screen, self.settings.show_fps, self._pin)
-        for reliable, data in self._early:
-            session.take(reliable, data)
+        for reliable, data, came_s in self._early:
+            session.take(reliable, data, came_s)
         self._early.clear()
         self.session, self.peer, self._peer_camera = session, peer, True
         self._told_seen, self._pictures_before = False, self.screen.pictures
@@ -247,7 +247,7 @@ class Call:
         if self.session is not None:
             self.session.take(reliable, data)
         else:
-            self._early.append((reliable, data))
+            self._early.append((reliable, data, time.monotonic()))
 
     def _tell_camera(self) -> None:
         if self.peer is not None:

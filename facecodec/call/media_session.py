@@ -125,10 +125,10 @@ class MediaSession:
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
-    def take(self, reliable: bool, data: bytes) -> None:
-        """Take a message of the other side."""
+    def take(self, reliable: bool, data: bytes, came_s: float | None = None) -> None:
+        """Take a message of the other side, which came just now or at a monotonic time before."""
         channel = Channel.RELIABLE if reliable else Channel.MOTION
-        self._came.append((channel, data, time.monotonic()))
+        self._came.append((channel, data, time.monotonic() if came_s is None else came_s))
         self._arrived.set()
 
     def push_frame(self, frame: Frame) -> None:

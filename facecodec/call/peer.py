@@ -24,6 +24,7 @@ from aiortc import (
 from facecodec.call.dtls import prefer_short_records
 from facecodec.call.ice import WireCount, ice_settings
 from facecodec.call.sctp import SackBundling
+from facecodec.call.sctp_pace import OwnPace
 from facecodec.errors import ConfigError, TransportError
 
 _log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Peer:
         )
         self._reliable = self._connection.createDataChannel("reference", negotiated=True, id=1)
         assert self._connection.sctp is not None  # noqa: S101  the channels have made it
-        self._bundling = SackBundling(self._connection.sctp)
+        self._bundling, self._pace = SackBundling(self._connection.sctp), OwnPace(self._connection.sctp)
         for channel, reliable in ((self._fast, False), (self._reliable, True)):
             self._listen(channel, reliable)
 
@@ -136,7 +137,7 @@ class Peer:
         await self._take("answer", answer)
 
     def send(self, reliable: bool, data: bytes) -> bool:
-        """Send a message, or drop it where it cannot be sent now.
+        """Send a message, or drop it where it cannot be sent now. Motion never waits: it would come too late.
 
         Returns:
             Whether it was sent.
@@ -147,7 +148,8 @@ class Peer:
         if len(data) > MESSAGE_BYTES:
             raise TransportError(f"a message of {len(data)} bytes; at most {MESSAGE_BYTES} can be sent")
         channel = self._reliable if reliable else self._fast
-        if not self.is_open or channel.bufferedAmount > _WAITING_BYTES:
+        waits = channel.bufferedAmount > _WAITING_BYTES if reliable else self._pace.is_stuck
+        if waits or not self.is_open:
             return False
         channel.send(data)
         return True
@@ -161,7 +163,8 @@ class Peer:
 
     async def close(self) -> None:
         """End the connection."""
-        self._bundling.remove()
+        for changed in (self._bundling, self._pace):
+            changed.remove()
         self._change("closed")
         await self._connection.close()
 

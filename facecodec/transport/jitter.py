@@ -15,8 +15,8 @@ _LATE_SHARE = 0.05
 _MARGIN_S = 0.008
 _SLEW = 0.08
 """Seconds a second by which the delay changes: too little to be seen."""
-_JUMP_S = 0.3
-"""A delay so much too short is put right at once."""
+_JUMP_S, _SKIP_S = 0.3, 1.0
+"""A delay so much too short, or too long, is put right at once."""
 DELAY_MAX_S = 0.8
 
 
@@ -74,7 +74,8 @@ class PlayoutClock:
         assert self._offset is not None  # noqa: S101  asked for by the callers
         step = max(now_s - self._set_s, 0.0) * _SLEW
         gap = self._wanted - self._offset
-        return self._offset + gap if gap > _JUMP_S else self._offset + min(max(gap, -step), step)
+        at_once = gap > _JUMP_S or gap < -_SKIP_S
+        return self._offset + (gap if at_once else min(max(gap, -step), step))
 
     def _move(self, now_s: float) -> float:
         self._offset = self._offset_at(now_s)

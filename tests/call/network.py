@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,28 @@ class Conditions:
     retransmit_s: float | None = None
 
 
+LAN = Conditions(delay_s=0.03)
+NETWORKS = {
+    "clear": LAN,
+    "loss 1 %": replace(LAN, loss=0.01),
+    "loss 5 %": replace(LAN, loss=0.05),
+    "loss 10 %": replace(LAN, loss=0.1),
+    "loss 20 %": replace(LAN, loss=0.2),
+    "bursts 1 %": replace(LAN, loss=0.01, burst=4),
+    "bursts 5 %": replace(LAN, loss=0.05, burst=4),
+    "bursts 10 %": replace(LAN, loss=0.1, burst=4),
+    "bursts 20 %": replace(LAN, loss=0.2, burst=4),
+    "delay 150 ms": Conditions(delay_s=0.15),
+    "delay 300 ms": Conditions(delay_s=0.3),
+    "reordering": replace(LAN, reorder=0.2),
+    "jitter": Conditions(delay_s=0.05, jitter_s=0.03, reorder=0.1, repeat=0.05),
+    "10 kbit/s": replace(LAN, rate_kbps=10.0),
+    "outage 2 s": replace(LAN, outages=((4.0, 6.0),)),
+    "all at once": Conditions(delay_s=0.1, jitter_s=0.02, loss=0.2, burst=3, reorder=0.1, repeat=0.1),
+}
+"""What the tests and ``bench/call.py``, ``bench/call_live.py`` put a call through."""
+
+
 @dataclass
 class Path:
     """One direction of a network.
@@ -62,6 +84,11 @@ class Path:
 
     def send(self, item: object, size: int, now_s: float, *, reliable: bool = False) -> None:
         """Give a datagram of ``size`` bytes, headers included."""
+        for at in self.times(size, now_s, reliable=reliable):
+            heapq.heappush(self._on_way, (at, self.sent, item))
+
+    def times(self, size: int, now_s: float, *, reliable: bool = False) -> list[float]:
+        """When a datagram that is sent now arrives: not at all, once, or twice."""
         c = self.conditions
         self.sent += 1
         self.bytes += size
@@ -81,13 +108,12 @@ class Path:
         if dropped:
             self.lost += 1
             if not reliable or c.retransmit_s is None:
-                return
+                return []
             at += c.retransmit_s
             end = max((b for a, b in c.outages if a <= now_s < b), default=0.0)
             at = max(at, end + c.delay_s)
-        heapq.heappush(self._on_way, (at, self.sent, item))
-        if c.repeat and self._random.random() < c.repeat:
-            heapq.heappush(self._on_way, (at + 0.001, self.sent, item))
+        again = bool(c.repeat) and self._random.random() < c.repeat
+        return [at, at + 0.001] if again else [at]
 
     def arrivals(self, now_s: float) -> list[object]:
         """What has arrived by now, in order."""

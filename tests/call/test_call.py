@@ -22,24 +22,14 @@ from facecodec.refpic.intra import encode_still
 from facecodec.transport import Channel, Overhead, Packetiser
 from facecodec.types import Frame
 from tests.call.conftest import KnownTracker
-from tests.call.network import Conditions, Path
+from tests.call.network import LAN, NETWORKS, Conditions, Path
 from tests.call.simulate import FAKE_OPUS, OPUS_S, run_call
 
-LAN = Conditions(delay_s=0.03)
-NETWORKS = {
-    "clear": LAN,
-    "loss 1 %": replace(LAN, loss=0.01),
-    "loss 5 %": replace(LAN, loss=0.05),
-    "loss 10 %": replace(LAN, loss=0.1),
-    "loss 20 %": replace(LAN, loss=0.2),
-    "bursts": replace(LAN, loss=0.1, burst=4),
-    "300 ms": Conditions(delay_s=0.3),
-    "jitter": Conditions(delay_s=0.05, jitter_s=0.03, reorder=0.1, repeat=0.05),
-    "all at once": Conditions(delay_s=0.1, jitter_s=0.02, loss=0.2, burst=3, reorder=0.1, repeat=0.1),
-}
+# A narrow path and an outage have tests of their own.
+STEADY = [name for name in NETWORKS if name not in ("10 kbit/s", "outage 2 s")]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", STEADY)
 def test_what_arrives_can_be_decoded_and_is_what_was_sent(name, clip):
     conditions = NETWORKS[name]
     states = {}
@@ -57,7 +47,8 @@ def test_what_arrives_can_be_decoded_and_is_what_was_sent(name, clip):
     assert len(kept) > 15
     assert all(state.same_as(states[number]) for number, state in kept.items())
     states = call.states(2.0, 5.9)
-    assert states.count("idle") < (0.3 if name == "all at once" else 0.1) * len(states)
+    most = {"all at once": 0.3, "bursts 20 %": 0.4}.get(name, 0.1)  # where half a second is lost at once
+    assert states.count("idle") < most * len(states)
     assert call.share("lost") == 0
     times = [frame.pts_s for _, frame in call.shown]
     assert times == sorted(times)

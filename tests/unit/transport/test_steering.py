@@ -173,3 +173,13 @@ def test_settings_are_in_the_order_of_their_cost():
     chooser = SettingChooser(SCTP, 24)
     costs = [chooser.cost_kbps(setting) for setting in SETTINGS]
     assert costs == sorted(costs, reverse=True)
+
+
+def test_a_delay_that_is_far_too_long_is_put_right_at_once():
+    """The first thing came seconds late, as while models were loaded; what follows comes in time."""
+    clock = PlayoutClock()
+    clock.observe(0.0, 5.0)
+    for i in range(1, 300):
+        clock.observe(5.0 + 0.05 * i, 5.05 + 0.05 * i)
+        shown = clock.media_time(5.05 + 0.05 * i)
+    assert 5.05 + 0.05 * 299 - shown < 0.2
