@@ -1,7 +1,7 @@
 """The connection to the other side: two data channels over DTLS and SCTP (RFC 8831), nothing else.
 
 Motion and sound go through an unordered channel without retransmission, references and parameters through a
-reliable one. Both are agreed on beforehand (ids 0 and 1), so a peer can open no others.
+reliable one. Both are agreed on beforehand (ids 0 and 1); what comes on others is dropped.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from aiortc import (
 from facecodec.call.dtls import prefer_short_records
 from facecodec.call.ice import WireCount, ice_settings
 from facecodec.call.sctp import SackBundling
+from facecodec.call.sctp_guard import ReceiveGuard
 from facecodec.call.sctp_pace import OwnPace
 from facecodec.errors import ConfigError, TransportError
 
 _log = logging.getLogger(__name__)
 
-MESSAGE_BYTES = 64 << 10
-"""A message is no longer than this."""
+MESSAGE_BYTES = 2 << 10
+"""A message is no longer than this; a datagram of a call has at most 1150 bytes."""
 NOTE_LONGEST = 200
 """Characters of a note at most."""
 _WAITING_BYTES = 256 << 10
@@ -91,13 +92,14 @@ class Peer:
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         prefer_short_records(self._connection)
         self._connection.on("connectionstatechange", self._changed)
-        self._connection.on("datachannel", _refuse_channel)
         self._fast = self._connection.createDataChannel(
             "motion", negotiated=True, id=0, ordered=False, maxRetransmits=0
         )
         self._reliable = self._connection.createDataChannel("reference", negotiated=True, id=1)
         assert self._connection.sctp is not None  # noqa: S101  the channels have made it
-        self._bundling, self._pace = SackBundling(self._connection.sctp), OwnPace(self._connection.sctp)
+        sctp = self._connection.sctp
+        self._pace = OwnPace(sctp)
+        self._ways = (self._pace, SackBundling(sctp), ReceiveGuard(sctp, lambda: self._change("lost")))
         for channel, reliable in ((self._fast, False), (self._reliable, True)):
             self._listen(channel, reliable)
 
@@ -163,8 +165,8 @@ class Peer:
 
     async def close(self) -> None:
         """End the connection."""
-        for changed in (self._bundling, self._pace):
-            changed.remove()
+        for way in self._ways:
+            way.remove()
         self._change("closed")
         await self._connection.close()
 
@@ -202,8 +204,3 @@ class Peer:
             _log.info("peer: %s", state)
             self.state = state
             self._on_change(state)
-
-
-def _refuse_channel(channel: RTCDataChannel) -> None:
-    _log.warning("peer: opened a channel that is not of a call; closed")
-    channel.close()

@@ -31,11 +31,12 @@ class OwnPace:
     """
 
     def __init__(self, sctp: RTCSctpTransport) -> None:
-        self._sctp: Any = sctp
-        self._transmit, self._update_rto = self._sctp._transmit, self._sctp._update_rto
-        self._sctp._rto = RTO_INITIAL_S
+        made: Any = sctp
+        self._sctp = made
+        self._transmit, self._update_rto = made._transmit, made._update_rto
+        made._rto = RTO_INITIAL_S
         # On the instance: its own methods then come back when these are taken away.
-        self._sctp._transmit, self._sctp._update_rto = self._transmit_new, self._shorter_rto
+        made._transmit, made._update_rto = self._transmit_new, self._shorter_rto
 
     def remove(self) -> None:
         """Leave the transport as it was."""

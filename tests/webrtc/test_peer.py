@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tracemalloc
+from collections.abc import Callable
 
 import pytest
+from aiortc.rtcsctptransport import DataChunk
 
 from facecodec.call.peer import MESSAGE_BYTES, IceServer, Peer
 from facecodec.errors import ConfigError, TransportError
+
+FIRST, LAST, UNORDERED = 2, 1, 4
+"""Flags of a DATA chunk (RFC 9260, section 3.3.1)."""
 
 
 class End:
@@ -44,13 +50,13 @@ def test_both_channels_carry_messages_both_ways_and_bytes_are_counted():
         ann, bob = await connected()
         before = ann.peer.wire.bytes_out
         assert ann.peer.send(False, b"m" * 100)
-        assert ann.peer.send(True, b"r" * 5000)
+        assert ann.peer.send(True, b"r" * 2000)
         assert bob.peer.send(False, b"back")
         await until(lambda: len(bob.messages) == 2 and ann.messages)
-        assert sorted(bob.messages) == [(False, b"m" * 100), (True, b"r" * 5000)]
+        assert sorted(bob.messages) == [(False, b"m" * 100), (True, b"r" * 2000)]
         assert ann.messages == [(False, b"back")]
         sent = ann.peer.wire.bytes_out - before
-        assert 5100 + 5 * 60 < sent < 5100 + 12 * 120
+        assert 2100 + 3 * 60 < sent < 2100 + 9 * 120
         await until(lambda: bob.peer.wire.bytes_in == ann.peer.wire.bytes_out)
         await until(lambda: ann.peer.wire.packets_in == bob.peer.wire.packets_out)
         await ann.peer.close()
@@ -130,6 +136,70 @@ def test_records_carry_no_explicit_nonce():
         ann, bob = await connected()
         for end in (ann, bob):
             assert "CHACHA20" in end.peer._connection.sctp.transport._ssl.get_cipher_name()
+        await asyncio.gather(ann.peer.close(), bob.peer.close())
+
+    run(body)
+
+
+def endless(i: int, chunk: DataChunk) -> None:
+    """One message that has no last piece."""
+    chunk.flags, chunk.user_data = FIRST if i == 0 else 0, bytes(1000)
+
+
+def many(i: int, chunk: DataChunk) -> None:
+    """The same in pieces so small that their number counts."""
+    chunk.flags, chunk.user_data = FIRST if i == 0 else 0, b"x"
+
+
+def headless(i: int, chunk: DataChunk) -> None:
+    """Whole messages behind one that never comes."""
+    chunk.flags, chunk.user_data, chunk.stream_seq = FIRST | LAST, bytes(1000), i + 1
+
+
+def ahead(i: int, chunk: DataChunk) -> None:
+    """Whole messages, each behind a piece that is missing."""
+    chunk.flags, chunk.user_data, chunk.tsn = FIRST | LAST | UNORDERED, b"x", (chunk.tsn + i + 1) % 2**32
+
+
+@pytest.mark.parametrize("form", [endless, many, headless, ahead])
+def test_messages_without_an_end_take_no_memory(form: Callable[[int, DataChunk], None]):
+    async def body():
+        ann, bob = await connected()
+        sctp = ann.peer._connection.sctp
+        tracemalloc.start()
+        for i in range(3000):
+            chunk = DataChunk()
+            chunk.tsn, chunk.stream_id, chunk.stream_seq, chunk.protocol = sctp._local_tsn, 1, 0, 53
+            form(i, chunk)
+            sctp._local_tsn = (sctp._local_tsn + 1) % 2**32
+            await sctp._send_chunk(chunk)
+            for _ in range(3):  # the other end reads one packet at a time
+                await asyncio.sleep(0)
+            if "lost" in bob.states:
+                break
+        await until(lambda: "lost" in bob.states)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3 << 20
+        assert not bob.peer.is_open
+        await asyncio.gather(ann.peer.close(), bob.peer.close())
+
+    run(body)
+
+
+def test_what_comes_on_another_stream_is_dropped():
+    async def body():
+        ann, bob = await connected()
+        sctp, got = ann.peer._connection.sctp, bob.peer._connection.sctp
+        for stream in range(2, 400):
+            await sctp._send(stream, 53, b"nobody asked for this")
+        ann.peer._connection.createDataChannel("another")  # asks for a stream of its own
+        assert ann.peer.send(True, b"but for this")
+        await until(lambda: bob.messages)
+        assert bob.messages == [(True, b"but for this")]
+        assert set(got._inbound_streams) <= {0, 1}
+        assert set(got._data_channels) == {0, 1}
+        assert bob.peer.is_open
         await asyncio.gather(ann.peer.close(), bob.peer.close())
 
     run(body)
