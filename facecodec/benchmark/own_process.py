@@ -3,16 +3,19 @@
     python -m facecodec.benchmark.own_process encode CLIP STREAM CONFIG ACCOUNT
     python -m facecodec.benchmark.own_process decode STREAM FRAMES GENERATOR ACCOUNT
 
-CONFIG are fields of ``EncoderConfig`` as JSON; FRAMES is an ``.npy`` to write, ACCOUNT a JSON to write.
+CONFIG are fields of ``EncoderConfig`` as JSON; FRAMES is a file to write, RGB frame by frame; ACCOUNT is a
+JSON to write, which has the shape of the frames too.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,9 +24,10 @@ from facecodec.config import DecoderConfig, EncoderConfig, SpeedConfig
 from facecodec.container.fcv import DamagedUnit, FcvReader, FcvWriter
 from facecodec.decoder import Decoder
 from facecodec.encoder import Encoder
-from facecodec.errors import FacecodecError
+from facecodec.errors import FacecodecError, MediaError
 from facecodec.generator.workers import single_threaded
 from facecodec.media.reader import VideoReader
+from facecodec.types import Frame
 
 _SPEED = SpeedConfig(device="cpu", threads=1)
 
@@ -53,30 +57,65 @@ def encode(clip: Path, stream: Path, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def decode(stream: Path, frames: Path, generator: Any) -> dict[str, Any]:
-    """Decode a file to an array.
+    """Decode a file, and write pictures as they come, so that memory is the decoder's own.
 
     Returns:
-        As :func:`encode`.
+        As :func:`encode`, and ``shape``: [T, H, W, 3]. The time that writing takes is left out.
 
     Raises:
-        FacecodecError: the stream or the weights are damaged.
+        FacecodecError: the stream or the weights are damaged, or pictures change their size.
     """
     decoder = Decoder(DecoderConfig(generator=generator, speed=_SPEED))
-    with FcvReader(stream) as reader, single_threaded():
+    with FcvReader(stream) as reader, frames.open("wb") as file, single_threaded():
+        written = _Frames(file, stream)
         decoder.take(reader.header)
         began = time.process_time()
         units = (at.unit for at in reader.units())
-        coded = (unit for unit in units if not isinstance(unit, StreamHeader | DamagedUnit))
-        shown = [frame.pixels for unit in coded for frame in decoder.take(unit)]
-        took = time.process_time() - began
-    np.save(frames, np.stack(shown))
-    return {"cpu_s": took, "stages_ms": _stages("decode", decoder.timings, len(shown))}
+        for unit in units:
+            if not isinstance(unit, StreamHeader | DamagedUnit):
+                written.write(decoder.take(unit))
+        took = time.process_time() - began - written.took_s
+    stages = _stages("decode", decoder.timings, written.count)
+    return {"cpu_s": took, "stages_ms": stages, "shape": written.shape}
+
+
+class _Frames:
+    """Pictures of one size, one after another in a file.
+
+    Args:
+        file: to write to.
+        stream: that they come from, for messages.
+    """
+
+    def __init__(self, file: BinaryIO, stream: Path) -> None:
+        self._file, self._stream = file, stream
+        self._size: tuple[int, ...] = ()
+        self.count = 0
+        self.took_s = 0.0
+
+    def write(self, frames: Iterable[Frame]) -> None:
+        """Write pictures. Raises MediaError where one has another size than those before."""
+        began = time.process_time()
+        for frame in frames:
+            self._size = self._size or frame.pixels.shape
+            if frame.pixels.shape != self._size:
+                raise MediaError(self._stream, f"shows pictures of {self._size} and of {frame.pixels.shape}")
+            self._file.write(np.ascontiguousarray(frame.pixels).data)
+            self.count += 1
+        self.took_s += time.process_time() - began
+
+    @property
+    def shape(self) -> list[int]:
+        """Of all of them as one array. Raises MediaError where there is none."""
+        if not self.count:
+            raise MediaError(self._stream, "shows no picture")
+        return [self.count, *self._size]
 
 
 def _stages(way: str, timings: dict[str, list[float]], frames: int) -> list[tuple[str, float]]:
-    """Median time of each stage's calls, spread over the frames, milliseconds."""
+    """All of each stage's time, spread over the frames, milliseconds."""
     return [
-        (f"{way} {name}", float(np.median(seconds)) * len(seconds) / max(frames, 1) * 1000)
+        (f"{way} {name}", math.fsum(seconds) / max(frames, 1) * 1000)
         for name, seconds in timings.items()
         if seconds
     ]

@@ -118,9 +118,20 @@ def summary_markdown(results: Results, fields_shown: Sequence[str], plot_to: Pat
             tables.escaped(bd.text),
             bd.markdown(),
         ]
+    parts += _speed_summary(results)
     if results.left_out:
         parts += [f"Left out: {len(results.left_out)} (clip, codec or measure), named in the report."]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _speed_summary(results: Results) -> list[str]:
+    """Speed of every codec, and the reference codec's stages in a line."""
+    speed, stages = tables.speed_table(results), tables.stage_table(results)
+    parts = [f"Speed: {speed.text[0].lower()}{speed.text[1:]}", speed.markdown()]
+    if stages is not None:
+        listed = ", ".join(f"{name.text} {took.text}" for name, took in stages.rows)
+        parts.append(f"Stages of {results.reference}, ms a frame: {listed}.")
+    return parts
 
 
 def _write(path: Path, text: str) -> Path:

@@ -40,7 +40,7 @@ class Cost:
         encode_fps: frames a second, encoder alone (resampling apart).
         decode_fps: frames a second, decoder alone.
         peak_mib: highest resident memory of the process that coded, MiB.
-        stages_ms: facecodec alone: (stage, median milliseconds a frame).
+        stages_ms: facecodec alone: (stage, all of its time over the frames, milliseconds).
     """
 
     encode_fps: float

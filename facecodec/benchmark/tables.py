@@ -201,7 +201,8 @@ def speed_table(results: Results) -> Table:
         real = [p for p in own if p.fps > 0]
         times = (_median([getattr(p.cost, f"{w}_fps") / p.fps for p in real]) for w in ("encode", "decode"))
         memory = Cell(number(max(p.cost.peak_mib for p in own), 0))
-        figures = [Cell(number(encode, 1)), Cell(number(decode, 1)), *(Cell(number(t, 2)) for t in times)]
+        figures = [Cell(number(v, 1 if v < 100 else 0)) for v in (encode, decode)]
+        figures += [Cell(number(t, 2 if t < 10 else 0)) for t in times]
         rows.append((Cell(codec), *figures, memory))
     text = (
         "Frames for each second of processor time, all threads together: what one core does. Medians of all "
@@ -226,7 +227,7 @@ def stage_table(results: Results) -> Table | None:
     if not seen:
         return None
     rows = tuple((Cell(stage), Cell(number(median(took), 2))) for stage, took in seen.items())
-    text = "Median over the points of each point's median."
+    text = "All of a stage's time over all frames of a clip; median over clips and settings."
     return Table(f"Stages of {results.reference}", text, ("stage", "ms a frame"), rows)
 
 

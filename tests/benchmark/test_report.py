@@ -282,6 +282,8 @@ def test_the_summary_for_a_readme(run: Results, tmp_path: Path) -> None:
     assert "eye openness" not in text
     assert "overlap" in text
     assert "Left out: 3" in text
+    assert "| facecodec | 34.0 | 272 | 1.36 | 11 | 334 |" in text
+    assert "Stages of facecodec, ms a frame: track 9.50, scene 6.25, code 1.50." in text
     assert re.search(r"^\* PSNR: \S+ is ahead from \d+\.\d kbit/s on", text, re.MULTILINE)
 
 
