@@ -5,10 +5,10 @@
 Reads ``generators_test.json`` and ``speed.json``, which may be absent. Everything between the markers
 ``<!-- figures:begin -->`` and ``<!-- figures:end -->`` is replaced.
 Likewise ``rd_test.json`` (of ``facecodec bench``) between ``<!-- rd:begin -->`` and ``<!-- rd:end -->``, with
-the plot ``rd_test.png`` beside it, and a table of longer clips and larger squares from what there is of
-``rd_test_30s.json``, ``rd_test_60s.json`` and ``rd_test_512.json``. Between ``<!-- limits:begin -->`` and
-``<!-- limits:end -->`` comes a line that says from which rates on other codecs show the source more exactly.
-What is there stays where ``rd_test.json`` is absent.
+the plots ``rd_test.png`` and ``rd_test_others.png`` beside it, and a table of longer clips and larger squares
+from what there is of ``rd_test_30s.json``, ``rd_test_60s.json`` and ``rd_test_512.json``. Between
+``<!-- limits:begin -->`` and ``<!-- limits:end -->`` comes a line that says from which rates on other codecs
+show the source more exactly. What is there stays where ``rd_test.json`` is absent.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ def rd_text(path: Path, plot: Path, base: Path, more: list[Path]) -> str:
         MediaError: the results are damaged.
     """
     results = load_results(path)
-    summary = summary_markdown(results, _RD_MEASURES, plot)
+    others = plot.with_name(f"{plot.stem}_others.png")
+    summary = summary_markdown(results, _RD_MEASURES, plot, others)
     clips = list(dict.fromkeys(p.clip for p in results.points))
     frames = sorted({p.frames for p in results.points})
     span = f"{frames[0]} to {frames[-1]}" if len(frames) > 1 else f"{frames[0]}"
@@ -190,8 +191,11 @@ def rd_text(path: Path, plot: Path, base: Path, more: list[Path]) -> str:
         f"{len(clips)} clips of set `{results.name}`, {span} frames each; commit {results.machine.commit}, "
         f"{results.made}."
     )
-    shown = Path(os.path.relpath(plot, base)).as_posix()
-    text = f"{made}\n\n![Quality over rate, mean over clips]({shown})\n\n{summary.strip()}"
+    shown, more_shown = (Path(os.path.relpath(path, base)).as_posix() for path in (plot, others))
+    picture = f"![Quality over rate, mean over clips]({shown})"
+    if others.is_file():
+        picture += f"\n\nThe other measures: [{others.name}]({more_shown})."
+    text = f"{made}\n\n{picture}\n\n{summary.strip()}"
     if not more:
         return text
     title = f"Other lengths and sizes, rate at quality {QUALITY_DEFAULT}, BD-rate in LPIPS-alex:"

@@ -95,20 +95,23 @@ def write_report(results: Results, out: Path, previews: Sequence[Preview] = ()) 
     return files
 
 
-def summary_markdown(results: Results, fields_shown: Sequence[str], plot_to: Path | None = None) -> str:
+def summary_markdown(
+    results: Results, fields_shown: Sequence[str], plot_to: Path | None = None, others_to: Path | None = None
+) -> str:
     """Wins and losses, BD-rates and what was left out, for a README.
 
     Args:
         results: the run.
         fields_shown: of ``Quality``: the measures of the table and the plot.
         plot_to: a PNG of these measures is written there, if there is anything to draw.
+        others_to: likewise of all other measures.
     """
     digest = _Digest.of(results)
     measures = tuple(m for m in digest.measures if m.field in fields_shown)
     found = tuple(c for c in digest.found if c.measure in measures)
-    if plot_to is not None and measures:
-        lines = mean_lines(results, mean_points(results, measures), measures)
-        write_png(plot_to, measures, lines)
+    for path, drawn in ((plot_to, measures), (others_to, [m for m in digest.measures if m not in measures])):
+        if path is not None and drawn:
+            write_png(path, drawn, mean_lines(results, mean_points(results, drawn), drawn))
     bd = tables.bd_table(found, results.reference)
     missing = missing_reference(results)
     parts = [tables.escaped(missing)]

@@ -27,6 +27,8 @@ from facecodec.types import F32Array, U8Array
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".y4m")
 """Files of a folder that are taken for clips."""
+SIZES = (256, 512)
+"""Sides of squares, pixels; the first unless another one is asked for."""
 MIN_SHARE = 0.75
 """A square smaller than this part of the size asked for is left out: to enlarge it flatters every codec."""
 _CROP_RULE = 1
@@ -43,6 +45,7 @@ class Sequence:
         sha256: of the file, hexadecimal; empty if it is not checked.
         first: frames to leave out.
         count: frames to take; 0 for all.
+        size: side of the square that is coded, pixels, of :data:`SIZES`.
     """
 
     name: str
@@ -50,6 +53,16 @@ class Sequence:
     sha256: str = ""
     first: int = 0
     count: int = 250
+    size: int = SIZES[0]
+
+    def __post_init__(self) -> None:
+        """Check the size.
+
+        Raises:
+            ConfigError: there is no such square.
+        """
+        if self.size not in SIZES:
+            raise ConfigError("size", self.size, ", ".join(map(str, SIZES)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +123,7 @@ def read_sets(path: Path) -> dict[str, list[dict[str, object]]]:
         raise MediaError(path, f"cannot be read: {err.strerror}") from err
     except tomllib.TOMLDecodeError as err:
         raise MediaError(path, f"is no TOML: {err}") from err
-    kinds = {"name": str, "file": str, "sha256": str, "first": int, "count": int}
+    kinds = {"name": str, "file": str, "sha256": str, "first": int, "count": int, "size": int}
     for name, entries in data.items():
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ConfigError(name, "?", f"tables [[{name}]] in {path}")
@@ -126,7 +139,7 @@ def read_sets(path: Path) -> dict[str, list[dict[str, object]]]:
 
 
 def sequences_of_set(
-    entries: list[dict[str, object]], folder: Path, frames: int | None = None
+    entries: list[dict[str, object]], folder: Path, frames: int | None = None, size: int | None = None
 ) -> list[Sequence]:
     """Sequences of a set.
 
@@ -134,20 +147,31 @@ def sequences_of_set(
         entries: of :func:`read_sets`.
         folder: what their files are relative to.
         frames: frames to take instead of each entry's own number.
+        size: side of the square instead of each entry's own.
+
+    Raises:
+        ConfigError: there is no such square.
     """
     found = []
     for entry in entries:
         count = int(str(entry.get("count", 250))) if frames is None else frames
         first = int(str(entry.get("first", 0)))
+        side = int(str(entry.get("size", SIZES[0]))) if size is None else size
         place = folder / str(entry["file"])
-        found.append(Sequence(str(entry["name"]), place, str(entry["sha256"]), first, count))
+        found.append(Sequence(str(entry["name"]), place, str(entry["sha256"]), first, count, side))
     return found
 
 
-def sequences_of_folder(folder: Path, frames: int | None = None) -> list[Sequence]:
+def sequences_of_folder(folder: Path, frames: int | None = None, size: int | None = None) -> list[Sequence]:
     """Every video of a folder, by name.
 
+    Args:
+        folder: with videos.
+        frames: of each; 250 if None.
+        size: side of the square; the first of :data:`SIZES` if None.
+
     Raises:
+        ConfigError: there is no such square.
         MediaError: no such folder, or no video in it.
     """
     if not folder.is_dir():
@@ -157,8 +181,8 @@ def sequences_of_folder(folder: Path, frames: int | None = None) -> list[Sequenc
         raise MediaError(folder, f"holds no video ({', '.join(SUFFIXES)})")
     stems = [path.stem for path in files]
     names = [path.stem if stems.count(path.stem) == 1 else path.name for path in files]
-    count = 250 if frames is None else frames
-    return [Sequence(name, path, "", 0, count) for name, path in zip(names, files, strict=True)]
+    count, side = 250 if frames is None else frames, size or SIZES[0]
+    return [Sequence(name, path, "", 0, count, side) for name, path in zip(names, files, strict=True)]
 
 
 def _file_digest(path: Path) -> str:
@@ -171,12 +195,11 @@ def _file_digest(path: Path) -> str:
         raise MediaError(path, f"cannot be read: {err.strerror}") from err
 
 
-def prepare(sequence: Sequence, size: int, folder: Path) -> Clip:
+def prepare(sequence: Sequence, folder: Path) -> Clip:
     """Cut a sequence to its square, unless the folder holds it already.
 
     Args:
         sequence: which part of which video.
-        size: side of the square, pixels.
         folder: the cache.
 
     Raises:
@@ -186,11 +209,11 @@ def prepare(sequence: Sequence, size: int, folder: Path) -> Clip:
     digest = _file_digest(sequence.path)
     if sequence.sha256 and digest != sequence.sha256:
         raise MediaError(sequence.path, f"is another file than listed: sha256 {digest[:16]}...")
-    key = key_of(_CROP_RULE, digest, sequence.first, sequence.count, size)
+    key = key_of(_CROP_RULE, digest, sequence.first, sequence.count, sequence.size)
     stem = folder / "clips" / f"{sequence.name}-{key}"
     about = stem.with_name(f"{stem.name}.json")
     if not about.is_file():
-        _cut(sequence, size, stem, about)
+        _cut(sequence, stem, about)
     try:
         data = json.loads(about.read_text(encoding="utf-8"))
         data["crop"] = tuple(data["crop"])
@@ -218,9 +241,10 @@ def _read_part(sequence: Sequence) -> tuple[U8Array, Fraction]:
     return np.stack(frames), rate
 
 
-def _cut(sequence: Sequence, size: int, stem: Path, about: Path) -> None:
+def _cut(sequence: Sequence, stem: Path, about: Path) -> None:
     """Read, track, choose the square, write; ``about`` last, so that what is there is whole."""
     frames, rate = _read_part(sequence)
+    size = sequence.size
     height, width = frames.shape[1:3]
     points = track_clip(frames) * np.array([width, height, width], np.float32)
     seen = np.isfinite(points).all(axis=(1, 2))

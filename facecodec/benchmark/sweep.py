@@ -21,7 +21,7 @@ from facecodec.benchmark.sequences import Sequence as Listed
 from facecodec.benchmark.workers import InProcess, Workers
 from facecodec.errors import ConfigError, FacecodecError, MediaError
 
-CODECS = (*own.CURVES, "x264-ld", "x264", "x265-ld", "svt-av1", "libaom", "vvenc", "vp9")
+CODECS = (*own.CURVES, "x264-ld", "x264", "x265-ld", "x265", "svt-av1", "libaom", "vvenc", "vp9")
 """What is compared unless somebody chooses."""
 SCALES = anchors.SCALES
 KNOWN = (*own.CURVES, *anchors.ANCHORS)
@@ -37,7 +37,6 @@ class Settings:
     Attributes:
         name: of the set, for the report.
         codecs: curves, of :data:`KNOWN`.
-        size: side of the square, 256 or 512.
         points: settings of each curve and scale at most; None for all of the sweep.
         scales: resolutions of the anchors.
         sampling: which frames the networks see.
@@ -50,7 +49,6 @@ class Settings:
     name: str
     cache: Path
     codecs: tuple[str, ...] = CODECS
-    size: int = 256
     points: int | None = None
     scales: tuple[int, ...] = SCALES
     sampling: Sampling = Sampling(10, 50)  # noqa: RUF009
@@ -64,8 +62,6 @@ class Settings:
                 raise ConfigError("codecs", name, ", ".join(KNOWN))
         if not self.codecs:
             raise ConfigError("codecs", (), "at least one")
-        if self.size not in (256, 512):
-            raise ConfigError("size", self.size, "256, 512")
         if self.sampling.every < 1 or self.sampling.deep_every < 0:
             raise ConfigError("sampling", self.sampling, "every nth frame, n 1 or more")
 
@@ -187,9 +183,9 @@ def _usable(codecs: Sequence[str]) -> tuple[list[str], list[LeftOut]]:
     return usable, left_out
 
 
-def _try_prepare(sequence: Listed, size: int, cache: Path) -> Clip | LeftOut:
+def _try_prepare(sequence: Listed, cache: Path) -> Clip | LeftOut:
     try:
-        return prepare(sequence, size, cache)
+        return prepare(sequence, cache)
     except (FacecodecError, OSError) as err:
         return LeftOut(sequence.name, "", describe(err))
 
@@ -199,7 +195,7 @@ def _prepare(
 ) -> tuple[list[Clip], list[LeftOut]]:
     found: dict[str, Clip] = {}
     lost = []
-    work = partial(_try_prepare, size=settings.size, cache=settings.cache.resolve())
+    work = partial(_try_prepare, cache=settings.cache.resolve())
     for done, (sequence, made) in enumerate(workers.map(work, sequences), 1):
         if isinstance(made, Clip):
             found[sequence.name] = made

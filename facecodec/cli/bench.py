@@ -30,7 +30,12 @@ Listed = Annotated[
     Path | None, typer.Option("--sequences", metavar="FILE", help="Another list than bench/sequences.toml.")
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="2 clips, 3 anchors, 4 points a curve.")]
-Size = Annotated[int, typer.Option(metavar="256|512", help="Side of the square that is coded, pixels.")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        metavar="256|512", help="Side of the square, pixels; without it what the list says, or 256."
+    ),
+]
 Frames = Annotated[
     int | None, typer.Option(min=2, help="Frames of each clip; without it what the list says, or 250.")
 ]
@@ -67,7 +72,7 @@ def bench(
     data: Data = None,
     sequences: Listed = None,
     quick: Quick = False,
-    size: Size = 256,
+    size: Size = None,
     frames: Frames = None,
     codecs: Codecs = None,
     points: Points = None,
@@ -89,13 +94,12 @@ def bench(
     from facecodec.benchmark.quality import Sampling
     from facecodec.benchmark.results import save_results
 
-    listed = find_sequences(what, data, sequences, frames)
+    listed = find_sequences(what, data, sequences, frames, size)
     chosen = sweep.QUICK_CODECS if quick else sweep.CODECS
     settings = sweep.Settings(
         name=Path(what).resolve().name,
         cache=cache if cache is not None else out / "cache",
         codecs=tuple(codecs.split(",")) if codecs is not None else chosen,
-        size=size,
         points=points or (sweep.QUICK_POINTS if quick else None),
         scales=sweep.QUICK_SCALES if quick else sweep.SCALES,
         sampling=Sampling(metrics_every, deep_every),
@@ -108,7 +112,9 @@ def bench(
     typer.echo(f"report: {_report(results, listed[:pictures], settings, out)}", err=True)
 
 
-def find_sequences(what: str, data: Path | None, listed: Path | None, frames: int | None) -> list[Sequence]:
+def find_sequences(
+    what: str, data: Path | None, listed: Path | None, frames: int | None, size: int | None = None
+) -> list[Sequence]:
     """Clips that an argument of the command names.
 
     Args:
@@ -116,9 +122,10 @@ def find_sequences(what: str, data: Path | None, listed: Path | None, frames: in
         data: what a set's files are relative to; samples come with the repository.
         listed: the list; None takes the repository's.
         frames: of each clip; None leaves it to the list.
+        size: side of the square; None leaves it to the list.
 
     Raises:
-        ConfigError: no such set and no such folder, or a set without ``data``.
+        ConfigError: no such set and no such folder, a set without ``data``, or no such square.
         MediaError: the list is absent or damaged, or the folder holds no video.
     """
     import facecodec
@@ -131,10 +138,10 @@ def find_sequences(what: str, data: Path | None, listed: Path | None, frames: in
         folder = root / SAMPLES if what == SAMPLES and data is None else data
         if folder is None:
             raise ConfigError("--data", None, f"the folder that the clips of set {what} are in")
-        return sequences_of_set(sets[what], folder, frames)
+        return sequences_of_set(sets[what], folder, frames, size)
     if not Path(what).is_dir():
         raise ConfigError("SET|FOLDER", what, ", ".join([*sets, "or a folder of videos"]))
-    return sequences_of_folder(Path(what), frames)
+    return sequences_of_folder(Path(what), frames, size)
 
 
 def _run(listed: list[Sequence], settings: Settings, jobs: int, scheduler: str | None) -> Results:
@@ -177,7 +184,7 @@ def _report(results: Results, shown: list[Sequence], settings: Settings, out: Pa
 
         cache = settings.cache.resolve()
         measured = {point.clip for point in results.points}
-        clips = [prepare(s, settings.size, cache) for s in shown if s.name in measured]
+        clips = [prepare(s, cache) for s in shown if s.name in measured]
         return write_report(results, out, find_previews(results, clips, cache)).html
     except ImportError as err:
         raise ConfigError("report", err.name, "pip install 'facecodec[bench]', which brings it") from err

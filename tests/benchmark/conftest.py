@@ -32,4 +32,4 @@ def sample():
 
 @pytest.fixture(scope="session")
 def clip(sample, bench_cache):
-    return prepare(sample, 256, bench_cache)
+    return prepare(sample, bench_cache)

@@ -175,7 +175,7 @@ def test_curves_of_this_codec_hold_while_its_code_and_weights_do(
     def ours(curve: str) -> RatePoint:
         point = replace(first.points[0], codec=curve, scale=1, setting="quality 60")
         how = jobs_module.Measuring(tmp_path, settings.sampling, ("lpips_vgg", "dists"))
-        clip = sweep.prepare(sample, 256, settings.cache)
+        clip = sweep.prepare(sample, settings.cache)
         job = jobs_module.job_of(curve, 1, "quality 60", clip)
         assert job is not None
         key = jobs_module.point_key(job, curve, how.shallow)

@@ -36,12 +36,12 @@ def test_a_clip_is_cut_once_to_a_square_around_the_face(clip, sample, bench_cach
     assert track.shape == (FRAMES, 478, 3)
     assert 0 < track[..., :2].min() < track[..., :2].max() < 1
     stamp = clip.path.stat().st_mtime_ns
-    assert prepare(sample, 256, bench_cache) == clip
+    assert prepare(sample, bench_cache) == clip
     assert clip.path.stat().st_mtime_ns == stamp
 
 
 def test_another_stretch_is_another_clip(clip, sample, bench_cache):
-    other = prepare(replace(sample, first=60), 256, bench_cache)
+    other = prepare(replace(sample, first=60), bench_cache)
     assert other.digest != clip.digest
     assert other.path != clip.path
 
@@ -58,24 +58,25 @@ def test_another_stretch_is_another_clip(clip, sample, bench_cache):
 def test_clips_that_cannot_be_measured_are_named(sample, tmp_path, change, error, message):
     broken = replace(sample, **change)
     with pytest.raises(error, match=message) as err:
-        prepare(broken, 256, tmp_path)
+        prepare(broken, tmp_path)
     assert str(broken.path) in str(err.value)
 
 
 def test_a_face_that_is_too_small_for_the_size_is_named(sample, tmp_path):
     with pytest.raises(MediaError, match="too few for 512"):
-        prepare(sample, 512, tmp_path)
+        prepare(replace(sample, size=512), tmp_path)
 
 
 def test_a_list_of_sets_is_read_and_checked(tmp_path):
     path = tmp_path / "list.toml"
     entry = '[[mine]]\nname = "a"\nfile = "sub/a.mp4"\nsha256 = "ff"\nfirst = 5\ncount = 30\n'
-    path.write_text(entry + '[[mine]]\nname = "b"\nfile = "b.mp4"\nsha256 = ""\n')
+    path.write_text(entry + '[[mine]]\nname = "b"\nfile = "b.mp4"\nsha256 = ""\nsize = 512\n')
     found = sequences_of_set(read_sets(path)["mine"], tmp_path)
     assert found == [
         Sequence("a", tmp_path / "sub/a.mp4", "ff", 5, 30),
-        Sequence("b", tmp_path / "b.mp4", "", 0, 250),
+        Sequence("b", tmp_path / "b.mp4", "", 0, 250, 512),
     ]
+    assert [s.size for s in sequences_of_set(read_sets(path)["mine"], tmp_path, size=512)] == [512, 512]
     assert [s.count for s in sequences_of_set(read_sets(path)["mine"], tmp_path, 9)] == [9, 9]
 
 
@@ -84,7 +85,8 @@ def test_a_list_of_sets_is_read_and_checked(tmp_path):
     [
         ('[[mine]]\nname = "a"\nfile = "a"\n', "mine.sha256"),
         ('[[mine]]\nname = "a"\nfile = "a"\nsha256 = ""\ncount = "many"\n', "mine.count"),
-        ('[[mine]]\nname = "a"\nfile = "a"\nsha256 = ""\nsize = 3\n', "mine.size"),
+        ('[[mine]]\nname = "a"\nfile = "a"\nsha256 = ""\nside = 3\n', "mine.side"),
+        ('[[mine]]\nname = "a"\nfile = "a"\nsha256 = ""\nsize = "512"\n', "mine.size"),
         ("mine = 3\n", "mine"),
         ('[[mine]]\nname = "a"\nfile = "a"\nsha256 = ""\n' * 2, "once"),
     ],

@@ -256,12 +256,16 @@ def test_keys_of_streams_follow_the_command_alone(clip, ffmpeg, monkeypatch):
     assert "-crf" not in command
 
 
+def test_every_codec_is_compared_unless_somebody_chooses():
+    assert set(sweep.CODECS) == set(sweep.KNOWN) == {*own.CURVES, *anchors.ANCHORS}
+    assert set(sweep.QUICK_CODECS) < set(sweep.CODECS)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"codecs": ("x264", "h120")}, "h120"),
         ({"codecs": ()}, "at least one"),
-        ({"size": 300}, "size"),
         ({"sampling": Sampling(0, 0)}, "sampling"),
     ],
 )

@@ -318,7 +318,9 @@ def test_readme_s_section_on_rate_follows_the_results(tmp_path):
     limits = text.split(readme.LIMITS_BEGIN)[1].split(readme.LIMITS_END)[0]
     assert "PSNR was lower" not in limits
     assert "PSNR-Y: x264-ld is ahead from 5.0 kbit/s on, " in limits
-    assert (tmp_path / "rd_test.png").stat().st_size > 1000
+    for name in ("rd_test.png", "rd_test_others.png"):
+        assert f"({name})" in text
+        assert (tmp_path / name).stat().st_size > 1000
     again = text.split(readme.RD_END)[0]
     assert readme.main(run) == 0
     assert page.read_text().split(readme.RD_END)[0] == again

@@ -49,5 +49,9 @@ def test_sets_come_from_the_list_and_their_folder(tmp_path):
     found = find_sequences("test", tmp_path, None, 100)
     assert {s.count for s in found} == {100}
     assert all(s.path.is_relative_to(tmp_path) and len(s.sha256) == 64 for s in found)
+    assert {s.size for s in found} == {256}
+    large = find_sequences("test-512", tmp_path, None, None)
+    assert {s.size for s in large} == {512}
+    assert {s.size for s in find_sequences("test-512", tmp_path, None, None, 256)} == {256}
     with pytest.raises(ConfigError, match="folder of videos"):
         find_sequences("nothing", None, None, None)
