@@ -88,7 +88,7 @@ class Probe:
     def _watch_receiver(self, session: Any) -> None:
         receiver = session._engine.receiver
         take, receive, make = session.take, receiver.receive, receiver.make
-        take_sound, observe, clock = receiver._take_sound, receiver._clock.observe, receiver._clock
+        take_sound, observe, clock = receiver._sound.insert, receiver._clock.observe, receiver._clock
 
         def note_take(reliable: bool, data: bytes) -> None:
             self.took[_key(data)] = time.monotonic()
@@ -98,12 +98,13 @@ class Probe:
             self._now, self._sound_s = _key(data), None
             receive(channel, data, now_s)
 
-        def note_sound(sound: Any) -> float:
-            self._sound_s = take_sound(sound)
-            return self._sound_s
+        def note_sound(sound: Any) -> tuple[float, float]:
+            start_s, end_s = take_sound(sound)
+            self._sound_s = start_s
+            return start_s, end_s
 
-        def note_observe(media_s: float, now_s: float) -> None:
-            observe(media_s, now_s)
+        def note_observe(media_s: float, now_s: float, end_s: float) -> None:
+            observe(media_s, now_s, end_s)
             at = time.monotonic()
             wait = clock._offset_at(at) - (self.took[self._now] - media_s)
             self.observed[self._now] = (
@@ -120,7 +121,7 @@ class Probe:
             return shown
 
         session.take, receiver.receive, receiver.make = note_take, note_receive, note_make
-        receiver._take_sound, clock.observe = note_sound, note_observe
+        receiver._sound.insert, clock.observe = note_sound, note_observe
 
     def result(self) -> dict[str, Any]:
         """What was noted, for :func:`budget` in another process."""

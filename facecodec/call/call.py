@@ -175,7 +175,7 @@ class Call:
             loss_out=None if sent is None else 100 * sent.loss,
             loss_in=100 * got.lost / bundles if got is not None and bundles else None,
             rtt_ms=None if trip is None else 1000 * trip,
-            age_ms=None if got is None or trip is None else 1000 * (got.delay_s + trip / 2),
+            age_ms=None if session.age_s is None else 1000 * session.age_s,
             fps=fps,
             picture="waiting" if picture is None else picture.state,
             identity=session.identity,

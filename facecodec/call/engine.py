@@ -40,7 +40,7 @@ class Engine:
         engine.receiver = await engine.decoding.run(lambda: CallReceiver(config))
         await engine.decoding.run(pin.load)
         engine.sender = await engine.coding.run(lambda: CallSender(config))
-        engine.sender.feedback_source = engine._piggyback
+        engine.sender.take_feedback_from(engine._piggyback)
         return engine
 
     async def close(self) -> None:

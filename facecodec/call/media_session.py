@@ -14,23 +14,21 @@ from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
 
-import cv2
-import numpy as np
-
 from facecodec.call.engine import Engine
+from facecodec.call.fit import fill
 from facecodec.call.identity import FacePin
 from facecodec.call.pace import Pace
 from facecodec.call.peer import Peer
 from facecodec.call.playout import ShownFrame
 from facecodec.call.receiver import SOUND_AFTER_S
-from facecodec.call.screen import SOUND_RATE, Picture, Screen
+from facecodec.call.screen import Picture, Screen
 from facecodec.call.stats import ReceiverStats, SenderStats
 from facecodec.call.status import Identity
 from facecodec.call.threads import give_memory_back
-from facecodec.call.voice import VoiceDecoder
+from facecodec.call.voice import VoicePlayer
 from facecodec.errors import TransportError
 from facecodec.transport import Channel, Datagram
-from facecodec.types import F32Array, Frame, U8Array
+from facecodec.types import F32Array, Frame
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +37,6 @@ _WAITING_MAX = 512
 """Messages that wait for the receiver at most; more are dropped, as a network would."""
 _STATS_S = 0.5
 _TRIM_S = 10.0
-_GAP_S = (0.005, 0.3)
-"""Sound that is missing for less is only rounded on the way; for more, it is a pause, not a loss."""
 _MAKING_MAX_S = 0.1
 """Sound waits so long for pictures to be made, at most."""
 _MAKING_GAIN = 0.1
@@ -65,21 +61,6 @@ class _Step:
     sound: list[tuple[F32Array, float]]
     alone: list[Datagram]
     lag_s: float | None
-
-
-def fill(pixels: U8Array, height: int, width: int) -> U8Array:
-    """Scale a picture so that it fills a size, and cut off what is beyond, equally on both sides.
-
-    Browsers send smaller pictures when the machine is busy, and others when a telephone is turned; the
-    encoder keeps to the first size.
-    """
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    scale = max(height / pixels.shape[0], width / pixels.shape[1])
-    size = (max(width, round(pixels.shape[1] * scale)), max(height, round(pixels.shape[0] * scale)))
-    large = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    top, left = (size[1] - height) // 2, (size[0] - width) // 2
-    return np.ascontiguousarray(large[top : top + height, left : left + width])
 
 
 class MediaSession:
@@ -114,12 +95,12 @@ class MediaSession:
         self._alone: list[Datagram] = []
         self._came: deque[tuple[Channel, bytes, float]] = deque(maxlen=_WAITING_MAX)
         self._lag_s: float | None = None
-        self._making_s = SOUND_AFTER_S
+        self._making_s, self._coding_s = SOUND_AFTER_S, 0.0
         self._refresh = False
         self._size: tuple[int, int] | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wake, self._arrived = asyncio.Event(), asyncio.Event()
-        self._voice, self._sound_end = VoiceDecoder(), -1
+        self._voice = VoicePlayer()
         self._pin = pin
         self._tasks = [asyncio.ensure_future(run()) for run in (self._send, self._receive, self._show)]
         for task in self._tasks:
@@ -144,6 +125,18 @@ class MediaSession:
         """Take an Opus packet, empty for silence, and its length; its time is of the monotonic clock."""
         self._sound.append((packet, pts_s, seconds))
         self._wake.set()
+
+    @property
+    def age_s(self) -> float | None:
+        """From the capture of a picture there to its show here; None before that is known.
+
+        An estimate: half the shortest round trip stands for the path, and coding is taken to be as quick
+        there as here.
+        """
+        sent, got = self.sender_stats, self.receiver_stats
+        if sent is None or got is None or sent.round_trip_min_s is None:
+            return None
+        return got.behind_s + sent.round_trip_min_s / 2 + self._coding_s + self._making_s
 
     def refresh(self) -> None:
         """Send a fresh reference picture."""
@@ -174,9 +167,10 @@ class MediaSession:
             self._engine.sender.saw_wire(self._peer.wire.bytes_out)
             job = partial(self._send_step, frame, sound, told, alone, refresh)
             begun_s = time.monotonic()
-            for datagram in await self._engine.coding.run(job):
+            datagrams = await self._engine.coding.run(job)
+            for datagram in datagrams:
                 self._send_datagram(datagram)
-            self._taking.worked(time.monotonic() - begun_s, time.monotonic())
+            self._worked(time.monotonic() - begun_s, any(d.channel is Channel.MOTION for d in datagrams))
             if time.monotonic() - stats_s > _STATS_S:
                 stats_s = time.monotonic()
                 self.sender_stats = self._engine.sender.stats()
@@ -212,6 +206,11 @@ class MediaSession:
             pixels = fill(frame.pixels, *self._size)
             sender.push_frame(replace(frame, pixels=pixels), time.monotonic())
         return alone + sender.poll(time.monotonic())
+
+    def _worked(self, seconds: float, sent_motion: bool) -> None:
+        self._taking.worked(seconds, time.monotonic())
+        if sent_motion:
+            self._coding_s += _MAKING_GAIN * (seconds - self._coding_s)
 
     def _send_datagram(self, datagram: Datagram) -> None:
         self._peer.send(datagram.channel is Channel.RELIABLE, datagram.data)
@@ -249,7 +248,7 @@ class MediaSession:
                 told += [(block, came_s) for block in receiver.take_feedback()]
             now_s = time.monotonic()
             alone = receiver.poll(now_s)
-            sound = self._decode(now_s)
+            sound = self._voice.decode(receiver.audio(now_s))
             media_s = receiver.media_time(now_s)
         return _Step(told, sound, alone, None if media_s is None else now_s - media_s)
 
@@ -283,17 +282,6 @@ class MediaSession:
         if reference is not None:
             self._pin.see(reference)
         return shown
-
-    def _decode(self, now_s: float) -> list[tuple[F32Array, float]]:
-        """Decode the sound whose time has come; what is missing between packets is concealed."""
-        parts = []
-        for packet in self._engine.receiver.audio(now_s):
-            gap = packet.pts - self._sound_end
-            if self._sound_end >= 0 and _GAP_S[0] < gap / SOUND_RATE < _GAP_S[1]:
-                parts.append((self._voice.conceal(gap, packet.data), self._sound_end / SOUND_RATE))
-            self._sound_end = packet.pts + packet.duration
-            parts.append((self._voice.decode(packet.data), packet.pts / SOUND_RATE))
-        return parts
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -20,33 +20,31 @@ from facecodec.bitstream import (
     ReferenceUnit,
     StreamHeader,
     Unit,
-    opus_duration,
     parse_unit,
 )
 from facecodec.call.config import CallConfig
 from facecodec.call.playout import MotionPlayout, Received, Shown, ShownFrame, State
 from facecodec.call.reporter import Reporter
+from facecodec.call.sound_order import SoundOrder
 from facecodec.call.stats import ReceiverStats
 from facecodec.decoder import DecodedMotion, Decoder
 from facecodec.errors import FacecodecError, TransportError
 from facecodec.motion.pose import Pose
 from facecodec.refpic.buffer import Reference
-from facecodec.transport import Bundle, Channel, Datagram, Depacketiser, Message, MotionPart, SoundPart
+from facecodec.transport import Bundle, Channel, Datagram, Depacketiser, Message, MotionPart
 from facecodec.transport.bundle import BASE_MAX
-from facecodec.transport.jitter import PlayoutClock, TimedBuffer
+from facecodec.transport.jitter import PlayoutClock
 from facecodec.transport.packetise import feedback_datagram
 from facecodec.types import AudioPacket
 
 _SIZE_MAX = 1280 * 1280
 """Pixels of a shown picture: a call's other side is not trusted to ask for more memory."""
 _WAITING_MAX = 4
-_SOUND_KEPT = 128
 _MESH_MAX = 16.0
 """Crop units: a mesh that reaches further is nonsense."""
 _FEEDBACK_KEPT = 32
 SOUND_AFTER_S = 0.03
 """Sound is heard so long behind its time, at least: a picture is seen later still, once it is made."""
-_RATE = 48000
 _LOSS_LEAST, _LOSS_MOST_S = 2.5, 0.3
 """Frames so many steps apart, and no more seconds than this, are bridged: the delay leaves time for it where
 that happens often."""
@@ -71,8 +69,7 @@ class CallReceiver:
         self._pictures: dict[int, int] = {}
         self._reference: Reference | None = None
         self._waiting: list[Message] = []
-        self._sound: TimedBuffer[bytes] = TimedBuffer(_SOUND_KEPT)
-        self._sound_end = -1
+        self._sound = SoundOrder()
         self._told: list[bytes] = []
         self._last_s: float | None = None
         self._malformed = self._undecodable = self._frames = self._references = 0
@@ -153,13 +150,7 @@ class CallReceiver:
         time_s = self._clock.media_time(now_s)
         if time_s is None:
             return []
-        out = []
-        for pts, packet in self._sound.take_until(time_s * _RATE):
-            if pts >= self._sound_end - _RATE // 200:
-                duration = opus_duration(packet)
-                self._sound_end = pts + duration
-                out.append(AudioPacket(packet, pts, duration))
-        return out
+        return self._sound.take(time_s)
 
     def stats(self) -> ReceiverStats:
         """Figures as they stand."""
@@ -173,6 +164,7 @@ class CallReceiver:
             late=self._clock.late,
             delay_s=self._clock.delay_s,
             jitter_s=self._clock.jitter_s,
+            behind_s=self._clock.behind_s,
             live=self._shown[State.LIVE],
             interpolated=self._shown[State.INTERPOLATED],
             idle=self._shown[State.IDLE],
@@ -183,15 +175,18 @@ class CallReceiver:
     def _take_bundle(self, bundle: Bundle, now_s: float) -> None:
         if bundle.feedback:
             self._keep_feedback(bundle.feedback)
-        usable, times, before_s = True, [], self._last_s
+        usable, times, ends, before_s = True, [], [0.0], self._last_s
         if bundle.sound:
-            times.append(self._take_sound(bundle.sound) + SOUND_AFTER_S)
+            start, end = self._sound.insert(bundle.sound)
+            times.append(start + SOUND_AFTER_S)
+            ends.append(end)
         if bundle.motion:
             first = self._take_motion(bundle.sequence, bundle.motion, now_s)
             usable = first is not None
             times += [] if first is None else [self._missed(first, before_s)]
+            ends.append(self._last_s or 0.0)
         if times:
-            self._clock.observe(min(times), now_s)
+            self._clock.observe(min(times), now_s, max(ends))
         self._reporter.bundle(bundle.sequence, usable, now_s)
 
     def _missed(self, first_s: float, before_s: float | None) -> float:
@@ -200,12 +195,6 @@ class CallReceiver:
         if before_s is not None and _LOSS_LEAST * step_s < first_s - before_s < _LOSS_MOST_S:
             return before_s + step_s
         return first_s
-
-    def _take_sound(self, sound: SoundPart) -> float:
-        for pts, packet in zip(sound.times(), sound.packets, strict=False):
-            if pts >= self._sound_end - _RATE // 200:
-                self._sound.insert(pts, packet)
-        return sound.start / _RATE
 
     def _take_motion(self, number: int, part: MotionPart, now_s: float) -> float | None:
         """Decode a unit; its first time, or None where that cannot be done."""

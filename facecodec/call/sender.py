@@ -57,16 +57,8 @@ class CallSender:
         self._bundling, self._full, self._may_plan = BundleClock(), False, False
         self._frames = self._dropped = self._references = self._plis = 0
 
-    @property
-    def feedback_source(self) -> Callable[[float], bytes] | None:
-        """Gives, at a time, bytes of feedback that ride on the next bundle, or none.
-
-        See :meth:`facecodec.call.receiver.CallReceiver.piggyback`.
-        """
-        return self._dispatch.feedback_source
-
-    @feedback_source.setter
-    def feedback_source(self, source: Callable[[float], bytes] | None) -> None:
+    def take_feedback_from(self, source: Callable[[float], bytes]) -> None:
+        """Let bytes of feedback ride on bundles, such as those of ``CallReceiver.piggyback``."""
         self._dispatch.feedback_source = source
 
     def push_frame(self, frame: Frame, now_s: float) -> None:
@@ -190,7 +182,7 @@ class CallSender:
 
     def stats(self) -> SenderStats:
         """Figures as they stand."""
-        setting, rate = self._steering.setting, self._steering.rate
+        setting, rate, bundles = self._steering.setting, self._steering.rate, self._dispatch.bundles
         return SenderStats(
             wire=self._dispatch.meter.total,
             wire_kbps=self._dispatch.meter.kbps(),
@@ -200,7 +192,8 @@ class CallSender:
             opus_ms=setting.opus_ms,
             bundle_s=setting.bundle_s,
             qp=self.encoder.motion.qp,
-            round_trip_s=self._dispatch.bundles.round_trip_s,
+            round_trip_s=bundles.round_trip_s,
+            round_trip_min_s=bundles.round_trip_min_s,
             loss=rate.loss,
             queue_s=rate.queue_s,
             frames=self._frames,

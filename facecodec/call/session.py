@@ -25,7 +25,7 @@ class CallSession:
     def __init__(self, config: CallConfig | None = None, speed: SpeedConfig | None = None) -> None:
         self.sender = CallSender(config, speed)
         self.receiver = CallReceiver(config)
-        self.sender.feedback_source = self.receiver.piggyback
+        self.sender.take_feedback_from(self.receiver.piggyback)
         self.bad_feedback = 0
 
     def receive(self, channel: Channel, data: bytes, now_s: float) -> None:

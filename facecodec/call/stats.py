@@ -43,6 +43,7 @@ class SenderStats:
         bundle_s: seconds of sound and motion in a datagram.
         qp: quantisation parameter of motion.
         round_trip_s: smoothed round trip; None before the first report.
+        round_trip_min_s: the shortest; likewise.
         loss: share of bundles lost, averaged over about 32.
         queue_s: queueing delay of the path.
         frames: frames sent.
@@ -61,6 +62,7 @@ class SenderStats:
     bundle_s: float
     qp: int
     round_trip_s: float | None
+    round_trip_min_s: float | None
     loss: float
     queue_s: float
     frames: int
@@ -83,6 +85,8 @@ class ReceiverStats:
         late: arrivals behind their time of play.
         delay_s: from capture to show, without the constant part of the path.
         jitter_s: how much longer the slow ones took than the fastest.
+        behind_s: from capture to show, without coding, path and making: what is gathered for a datagram, and
+            the buffer.
         live: pictures shown from received motion.
         interpolated: pictures shown between frames of which some are missing.
         idle: pictures shown by idle motion.
@@ -99,6 +103,7 @@ class ReceiverStats:
     late: int
     delay_s: float
     jitter_s: float
+    behind_s: float
     live: int
     interpolated: int
     idle: int

@@ -44,7 +44,8 @@ class CallStatus:
         loss_out: percent of what was sent that did not arrive, as the other side reports it.
         loss_in: percent of what the other side sent that did not arrive.
         rtt_ms: round trip.
-        age_ms: from the capture of a picture there to its show here, by the two clocks' estimated difference.
+        age_ms: from the capture of a picture there to its show here, as estimated: gathering, coding, path,
+            buffer and making; a browser's own ways are not in it.
         fps: pictures shown a second.
         picture: what the shown picture is made of: ``live``, ``interpolated``, ``idle``, ``lost``,
             ``waiting``.

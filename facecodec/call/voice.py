@@ -14,7 +14,7 @@ from facecodec.bitstream import opus_duration
 from facecodec.call.libopus import GRAIN, OpusDecoder
 from facecodec.errors import ConfigError
 from facecodec.media.audio import OPUS_RATE
-from facecodec.types import F32Array
+from facecodec.types import AudioPacket, F32Array
 
 _TICK = Fraction(1, OPUS_RATE)
 _SILENT, _ALWAYS_HEARD = 1e-4, 5e-3
@@ -26,6 +26,8 @@ _HANGOVER_S = 0.2
 _REFRESH_S = 0.4
 _FADE = 240
 """Samples over which sound goes silent before a packet that did not come, without libopus: 5 ms."""
+_GAP_S = (0.005, 0.3)
+"""Sound that is missing for less is only rounded on the way; for more, it is a pause, not a loss."""
 _LOSSES = (2, 5, 10, 20)
 """Percent of packets lost that the encoder can be told of."""
 
@@ -201,6 +203,25 @@ class VoiceDecoder:
             found = self._opus.recover(behind, copied)
             out[whole - copied : whole - copied + len(found)] = found
         return out
+
+
+class VoicePlayer:
+    """Decodes packets in the order of their times; what is missing between them is filled in for."""
+
+    def __init__(self) -> None:
+        self._decoder = VoiceDecoder()
+        self._end = -1
+
+    def decode(self, packets: list[AudioPacket]) -> list[tuple[F32Array, float]]:
+        """Pieces of sound, each with its time in seconds."""
+        parts = []
+        for packet in packets:
+            gap = packet.pts - self._end
+            if self._end >= 0 and _GAP_S[0] < gap / OPUS_RATE < _GAP_S[1]:
+                parts.append((self._decoder.conceal(gap, packet.data), self._end / OPUS_RATE))
+            self._end = packet.pts + packet.duration
+            parts.append((self._decoder.decode(packet.data), packet.pts / OPUS_RATE))
+        return parts
 
 
 def _ffmpeg_decoder() -> AudioCodecContext:

@@ -31,23 +31,23 @@ class PlayoutClock:
     """
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
+        self._samples: deque[tuple[float, float, float]] = deque(maxlen=_SAMPLES)
         self._offset: float | None = None
-        self._wanted = self._least = self._set_s = 0.0
+        self._wanted = self._least = self._set_s = self._fastest = 0.0
         self._shown: float | None = None
         self.late = 0
 
-    def observe(self, media_s: float, now_s: float) -> None:
-        """Something of this time has arrived."""
+    def observe(self, media_s: float, now_s: float, end_s: float | None = None) -> None:
+        """Something of this time has arrived; ``end_s`` is the last time in it, if that is another."""
         need = now_s - media_s
         if self._offset is not None and need > self._offset_at(now_s):
             self.late += 1
-        self._samples.append((now_s, need))
+        self._samples.append((now_s, need, need if end_s is None else now_s - end_s))
         while now_s - self._samples[0][0] > MEMORY_S:
             self._samples.popleft()
-        needs = sorted(need for _, need in self._samples)
+        needs = sorted(need for _, need, _ in self._samples)
         place = min(int(len(needs) * (1.0 - _LATE_SHARE)), len(needs) - 1)
-        self._least = needs[0]
+        self._least, self._fastest = needs[0], min(behind for _, _, behind in self._samples)
         self._wanted = min(needs[place], needs[0] + DELAY_MAX_S) + _MARGIN_S
         if self._offset is None:
             self._offset, self._set_s = need + _MARGIN_S, now_s
@@ -64,6 +64,15 @@ class PlayoutClock:
     def delay_s(self) -> float:
         """How much later things are shown than the fastest of the last 5 seconds arrived."""
         return 0.0 if self._offset is None else self._offset - self._least
+
+    @property
+    def behind_s(self) -> float:
+        """How much later the last time in what arrived is shown than the fastest arrived.
+
+        With the time that the fastest took to be coded and to come, and that of making a picture, it is the
+        time from capture to show. What is gathered before it is sent is in it.
+        """
+        return 0.0 if self._offset is None else self._offset - self._fastest
 
     @property
     def jitter_s(self) -> float:

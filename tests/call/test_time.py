@@ -15,7 +15,7 @@ from facecodec.call.sender import CallSender
 from facecodec.call.sound_buffer import SOUND_RATE, SoundBuffer, with_period_twice, without_period
 from facecodec.encoder import Encoder
 from facecodec.transport import Bundle, Channel
-from tests.call.network import Conditions
+from tests.call.network import NETWORKS, Conditions
 from tests.call.simulate import FAKE_OPUS, OPUS_S, run_call
 
 CHUNK = 960
@@ -28,6 +28,22 @@ def test_a_picture_is_old_by_its_bundle_and_the_path_alone(clip):
     assert np.quantile(ages, 0.9) < 0.12 + 0.03 + 0.03
     heard = [at - (packet.pts / 48000 - 1.0) for at, packet in call.sound if at > 3]
     assert np.quantile(heard, 0.9) < 0.12 + 0.03 + 0.03
+
+
+@pytest.mark.parametrize("name", ["clear", "delay 150 ms", "jitter", "bursts 10 %"])
+def test_the_age_of_what_is_shown_is_known_to_who_shows_it(name, clip):
+    """Without a common clock: from the times in bundles, the buffer and the round trip."""
+    apart = []
+
+    def look(now, call):
+        if now > 4 and call.shown and call.shown[-1][0] == now and call.shown[-1][1].state.value == "live":
+            trip_s = call.sender.stats().round_trip_min_s  # both ways are alike here
+            age_s = now - (call.shown[-1][1].pts_s - 1.0)
+            apart.append(call.receiver.stats().behind_s + trip_s / 2 - age_s)
+
+    run_call(clip(9), NETWORKS[name], meddle=look)
+    assert len(apart) > 40
+    assert abs(np.mean(apart)) < 0.03
 
 
 def test_a_bundle_leaves_with_the_sound_that_fills_it():

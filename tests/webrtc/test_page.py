@@ -171,7 +171,7 @@ def test_the_socket_tells_the_status_and_takes_the_buttons():
 
 @pytest.mark.parametrize("shape", [(270, 480), (180, 320), (480, 360), (361, 640)])
 def test_pictures_of_another_size_fill_the_first_one(shape):
-    from facecodec.call.media_session import fill
+    from facecodec.call.fit import fill
 
     ramp = np.linspace(0, 255, shape[1], dtype=np.float32)[None, :, None]
     pixels = np.broadcast_to(ramp, (*shape, 3)).astype(np.uint8)

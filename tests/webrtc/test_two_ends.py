@@ -81,6 +81,40 @@ def test_two_ends_in_one_process_see_and_hear_each_other(tmp_path, clip):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ann.mp4", "bob.mp4"]
 
 
+def test_the_frame_age_of_the_page_is_the_time_from_glass_to_glass(clip):
+    """Both ends have one clock here, so what each estimates of the other can be measured."""
+    measured: list[float] = []
+    told: list[float] = []
+
+    async def run():
+        server = SignallingServer(ServerConfig(port=0))
+        await server.start()
+        settings = CallSettings(server.url, "room", "a token", loopback=True)
+        ann, bob = (HeadlessCall(settings, clip, None, 9.0) for _ in range(2))
+        show = bob.call.screen.show
+
+        def note(picture):
+            session, there = bob.call.session, ann.call.session
+            if there is not None and picture.state == "live" and bob.call.screen.pictures > 20:
+                epoch_s = there._engine.sender.epoch_s
+                measured.append(picture.shown_s - picture.pts_s - epoch_s)
+                told.append(session.age_s)
+            show(picture)
+
+        bob.call.screen.show = note
+        try:
+            async with asyncio.timeout(80):
+                await asyncio.gather(ann.run(), bob.run())
+        finally:
+            await server.close()
+
+    asyncio.run(run())
+    assert len(measured) > 10
+    age_s = float(np.median(measured))
+    # Where other programs take the cores, a picture is old, and the estimate is rougher.
+    assert float(np.median(told)) == pytest.approx(age_s, abs=max(0.03, 0.1 * age_s))
+
+
 def test_an_end_that_is_refused_raises_and_leaves_no_file(tmp_path, clip):
     async def run():
         server = SignallingServer(ServerConfig(port=0))
