@@ -22,7 +22,7 @@ from facecodec.call.identity import FacePin
 from facecodec.call.media_session import MediaSession
 from facecodec.call.meeting import Meeting
 from facecodec.call.peer import Peer
-from facecodec.call.rates import WireRates
+from facecodec.call.rates import LossWindow, WireRates
 from facecodec.call.screen import SOUND_RATE, Picture, Screen
 from facecodec.call.settings import CallSettings
 from facecodec.call.signalling_client import SignallingClient
@@ -71,7 +71,7 @@ class Call:
         self._peer_camera: bool | None = None
         self.seen = self._told_seen = False
         self._pictures_before = 0
-        self._rates, self._pin = WireRates(), FacePin()
+        self._rates, self._losses, self._pin = WireRates(), LossWindow(), FacePin()
         self._loop264: H264Loop | None = None
         self._comparing = False
         self._side_work: asyncio.Task[None] | None = None
@@ -159,11 +159,11 @@ class Call:
         if session is None or state != "connected":
             command = f"facecodec call --room {settings.room} --server {settings.server} --token "
             invite = command + shlex.quote(settings.token) if state == "waiting" else ""
-            return CallStatus(state, settings.room, invite, self._message)
-        sent, got = session.sender_stats, session.receiver_stats
+            shown = "waiting" if self.screen.picture is None else "lost"
+            return CallStatus(state, settings.room, invite, self._message, picture=shown)
+        sent = session.sender_stats
         out, in_kbps, fps = self._rates.now()
         trip = sent.round_trip_s if sent is not None else None
-        bundles = got.bundles + got.lost if got is not None else 0
         picture = self.screen.picture
         return CallStatus(
             state,
@@ -173,12 +173,13 @@ class Call:
             out=out,
             in_kbps=in_kbps,
             loss_out=None if sent is None else 100 * sent.loss,
-            loss_in=100 * got.lost / bundles if got is not None and bundles else None,
+            loss_in=self._losses.percent(),
             rtt_ms=None if trip is None else 1000 * trip,
             age_ms=None if session.age_s is None else 1000 * session.age_s,
             fps=fps,
             picture="waiting" if picture is None else picture.state,
             identity=session.identity,
+            identity_by=self._pin.by,
             peer_camera=self._peer_camera,
             h264_kbps=self._loop264.rate_kbps() if self._loop264 is not None else None,
         )
@@ -190,11 +191,15 @@ class Call:
             session, peer = self.session, self.peer
             if session is None or peer is None:
                 self._rates.clear()
+                self._losses.clear()
                 continue
             if session.failed.done():
                 session.failed.result()
             if self.screen.pictures > self._pictures_before and not self._told_seen:
                 self._told_seen = peer.note(json.dumps({"seen": True}))
+            if session.receiver_stats is not None:
+                got = session.receiver_stats
+                self._losses.note(got.bundles, got.lost, time.monotonic())
             if session.sender_stats is None:
                 continue
             self._follow(session.sender_stats)

@@ -15,15 +15,20 @@ import numpy as np
 import torch
 from torch.nn.functional import cosine_similarity
 
-from facecodec.call.status import Identity
+from facecodec.call.status import Identity, IdentityBy
 from facecodec.errors import WeightsError
-from facecodec.metrics.identity import SFace, align
+from facecodec.metrics.identity import WEIGHTS, SFace, align
 from facecodec.motion.face import align as align_points
 from facecodec.refpic.buffer import Reference
 from facecodec.types import F64Array
 
 _log = logging.getLogger(__name__)
 
+ABSENT = (
+    f"SFace is not installed ({WEIGHTS.install}): whether the face stays the same is judged by the form of "
+    "the head, which tells only wholly different heads"
+)
+"""What is said where that is so."""
 SAME_FACE = 0.363
 """Cosine from which SFace takes two pictures for one person (OpenCV's figure for this network)."""
 SAME_FORM = 0.07
@@ -49,6 +54,11 @@ class FacePin:
         self._face: torch.Tensor | None = None
         self._network: SFace | None = None
         self._loaded = False
+
+    @property
+    def by(self) -> IdentityBy:
+        """What faces are compared by; empty before :meth:`load`."""
+        return "" if not self._loaded else "form" if self._network is None else "face"
 
     def see(self, reference: Reference) -> None:
         """Look at a reference picture; the same one twice costs nothing."""
@@ -77,7 +87,7 @@ class FacePin:
         try:
             self._network = SFace()
         except WeightsError:
-            _log.info("SFace is not installed: a change of identity is looked for in the form of the head")
+            _log.warning(ABSENT)
 
     def _pin(self, reference: Reference) -> None:
         self.load()

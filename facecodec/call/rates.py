@@ -10,6 +10,7 @@ from facecodec.call.stats import WireBytes
 from facecodec.call.status import Sent
 
 _WINDOW_S = 3.0
+_LOSS_WINDOW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,29 @@ class WireRates:
         sent = Sent(total, motion, sound, reference, feedback, headers)
         coming = kbps(last.wire.bytes_in, first.wire.bytes_in)
         return sent, coming, (last.pictures - first.pictures) / span
+
+
+class LossWindow:
+    """Loss over the last ten seconds, from counts that only grow."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int, int]] = deque()
+
+    def clear(self) -> None:
+        """Begin anew, for another connection."""
+        self._marks.clear()
+
+    def note(self, arrived: int, lost: int, now_s: float) -> None:
+        """Take the counts of now."""
+        self._marks.append((now_s, arrived, lost))
+        while now_s - self._marks[0][0] > _LOSS_WINDOW_S:
+            self._marks.popleft()
+
+    def percent(self) -> float | None:
+        """Percent that did not arrive; None where nothing was to arrive. What comes late was not lost."""
+        if not self._marks:
+            return None
+        (_, came, missed), (_, arrived, lost) = self._marks[0], self._marks[-1]
+        lost = max(lost - missed, 0)
+        both = arrived - came + lost
+        return 100.0 * lost / both if both else None

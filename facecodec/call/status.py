@@ -7,6 +7,7 @@ from typing import Literal
 
 State = Literal["waiting", "connecting", "connected", "lost", "ended"]
 Identity = Literal["unknown", "pinned", "changed"]
+IdentityBy = Literal["", "face", "form"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,16 @@ class CallStatus:
         out: see :class:`Sent`.
         in_kbps: everything that comes in, headers included.
         loss_out: percent of what was sent that did not arrive, as the other side reports it.
-        loss_in: percent of what the other side sent that did not arrive.
+        loss_in: percent of what the other side sent that did not arrive, over the last ten seconds.
         rtt_ms: round trip.
         age_ms: from the capture of a picture there to its show here, as estimated: gathering, coding, path,
             buffer and making; a browser's own ways are not in it.
         fps: pictures shown a second.
         picture: what the shown picture is made of: ``live``, ``interpolated``, ``idle``, ``lost``,
-            ``waiting``.
+            ``waiting``; ``lost`` also while the last picture of an earlier connection stays.
         identity: whether the face is that which the call began with.
+        identity_by: what that is judged by: ``face`` with SFace, else the ``form`` of the head, which tells
+            only wholly different heads; empty before it is known.
         peer_camera: the other side's camera is on.
         h264_kbps: rate of the comparison with H.264, while it runs.
     """
@@ -67,6 +70,7 @@ class CallStatus:
     fps: float | None = None
     picture: str = "waiting"
     identity: Identity = "unknown"
+    identity_by: IdentityBy = ""
     peer_camera: bool | None = None
     h264_kbps: float | None = None
 

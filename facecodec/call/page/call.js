@@ -82,7 +82,8 @@ function end(text) {
   $("state").className = "pill ended";
   notice(text);
   $("invite-box").hidden = true;
-  $("mark").hidden = true;
+  $("remote").srcObject = null;
+  $("mark").hidden = $("gone").hidden = true;
   document.querySelectorAll("button").forEach((button) => { button.disabled = true; });
 }
 
@@ -93,6 +94,8 @@ const NOTICES = {
 };
 const PICTURES = { live: "live", interpolated: "filled in", idle: "idle motion", lost: "connection lost", waiting: "–" };
 const IDENTITIES = { unknown: "–", pinned: "same face", changed: "another face" };
+const IDENTITIES_BY_FORM = { unknown: "–", pinned: "similar head", changed: "another head" };
+const BY_FORM = "SFace is not installed here: only a wholly different head is noticed.";
 
 function show(stats) {
   $("room").textContent = stats.room;
@@ -104,7 +107,10 @@ function show(stats) {
   notice(NOTICES[stats.state] || (away ? "Their camera is off" : early ? "Waiting for their picture" : ""));
   $("invite-box").hidden = stats.state !== "waiting" || !stats.invite;
   $("invite").textContent = stats.invite || "";
-  $("mark").hidden = stats.state !== "connected" || away || early;
+  $("mark").hidden = stats.picture === "waiting";  // whatever lies over it, a picture is shown
+  const gone = stats.state === "connected" && stats.picture === "lost" && !away;
+  $("gone").hidden = !gone;
+  $("remote").classList.toggle("stale", gone);
   const changed = stats.identity === "changed";
   $("warning").hidden = !(changed || stats.message);
   $("warning").textContent = changed
@@ -124,7 +130,10 @@ function show(stats) {
   $("age").textContent = number(stats.age_ms, 0, "ms");
   $("fps").textContent = number(stats.fps, 1, "fps");
   $("picture").textContent = PICTURES[stats.picture] || stats.picture;
-  $("identity").textContent = IDENTITIES[stats.identity] || stats.identity;
+  const byForm = stats.identity_by === "form";
+  $("identity").textContent = (byForm ? IDENTITIES_BY_FORM : IDENTITIES)[stats.identity] || stats.identity;
+  $("identity-how").hidden = !byForm;
+  $("identity-how").textContent = BY_FORM;
   $("identity").className = changed ? "bad" : stats.identity === "pinned" ? "good" : "";
   $("compare-rate").textContent = number(stats.h264_kbps, 1, "kbit/s");
 }
