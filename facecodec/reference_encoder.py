@@ -238,7 +238,13 @@ class ReferenceEncoder:
         Args:
             coded_size: the stream's coded size, once it is fixed.
         """
-        return self._chooser.choose(self.active.reference.crop if self.active else None, coded_size)
+        kept = self.active.reference.crop if self.active else None
+        candidates = self._chooser.candidates(kept, coded_size)
+        if len(candidates) == 1:
+            return candidates[0]
+        reach = self._window.first_cut(min(len(self._window), self._reach))
+        points, tail = self._window.smoothed(reach)[0], 0 if self.is_ending else TAIL
+        return self._planner.fittest(candidates, self._window.frames(reach), points, tail)
 
     def code(
         self, candidate: Candidate, header: StreamHeader, at_once: bool, alone: bool

@@ -31,7 +31,7 @@ CANDIDATES = 3
 """Frames of a window that are tried."""
 PRICE = 4e-3
 """Distance, summed over frames, that a byte has to save at the default quality."""
-TAIL = 96
+TAIL = 144
 """Frames behind the window that are reckoned to be as the last :data:`_LAST` of those looked at."""
 _LAST = 3
 CHANGE_BYTES = 150.0
@@ -41,8 +41,10 @@ _LEAST_BYTES = 0.3
 _REMEMBERED = 6
 """Frames that a call looks back at, one in :data:`STRIDE`."""
 _UNIT_BYTES = 20
-_TRIAL = 8
-"""Number of pictures that are only tried; slots have 0 to 7."""
+_TRIAL, _UNCODED = 8, 9
+"""Numbers of pictures that are only tried, and of frames that are not coded yet; slots have 0 to 7."""
+_BETTER = 0.97
+"""Share of the distance of the best candidate that another has to stay below."""
 
 
 class ReferencePlanner:
@@ -110,6 +112,25 @@ class ReferencePlanner:
             if lost < least:
                 best, least = reference, lost
         return best
+
+    def fittest(
+        self, candidates: Sequence[Candidate], items: Sequence[Tracked], points: F32Array, tail: int
+    ) -> Candidate:
+        """The frame that would serve a run best as its reference picture; the first unless another is better.
+
+        Args:
+            candidates: frames of one square; at least one.
+            items: T frames to be served.
+            points: [T, 478, 3], their faces, picture pixels.
+            tail: frames behind them, reckoned to be as the last ones.
+        """
+        samples = take_samples(items, points, candidates[0].crop)
+        if not samples:
+            return candidates[0]
+        worth = _worth(len(samples), tail)
+        totals = [float(worth @ self._viewer.distances(_uncoded(c), samples)) for c in candidates]
+        best = int(np.argmin(totals))
+        return candidates[best if totals[best] < _BETTER * totals[0] else 0]
 
     def candidate(
         self,
@@ -209,6 +230,13 @@ def medoids(samples: Sequence[Sample], held: Sequence[Reference], count: int) ->
         found.append(best)
         nearest = np.minimum(nearest, between[:, best])
     return [samples[i] for i in found]
+
+
+def _uncoded(candidate: Candidate) -> Reference:
+    """A frame as a reference picture without loss."""
+    crop, frame = candidate.crop, candidate.frame
+    mesh = crop.to_crop(candidate.points).astype(np.float64)
+    return Reference(_UNCODED, frame.pts, crop_picture(frame.pixels, crop), mesh, crop)
 
 
 def _worth(count: int, tail: int) -> F64Array:

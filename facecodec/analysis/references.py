@@ -9,11 +9,18 @@ import numpy as np
 from facecodec.analysis.window import Tracked, TrackWindow
 from facecodec.refpic.appearance import BETTER, DOUBTFUL, PATIENCE, STALE, patch_distance
 from facecodec.refpic.buffer import Reference, ReferenceBuffer
-from facecodec.refpic.policy import MIN_FRAMES, REUSE_TURN, best_frame, inside, resized, serves
+from facecodec.refpic.policy import MIN_FRAMES, REUSE_TURN, frame_costs, inside, resized, serves
 from facecodec.refpic.predicted import CodedPicture
 from facecodec.track.crop import choose_crop, face_box
 from facecodec.track.quality import sharpness
 from facecodec.types import CropTransform, F32Array, Frame
+
+_CHOICE = 5
+"""Frames that may become a picture that is needed,"""
+_WORSE = 0.3
+"""by whose costs they are worse than the best one at most,"""
+_APART = 4
+"""and frames between two of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +95,8 @@ class ReferenceChooser:
                 return other
         return None
 
-    def choose(self, kept: CropTransform | None, coded_size: int | None) -> Candidate:
-        """Choose the frame that becomes a reference picture, among the window's up to the next cut.
+    def candidates(self, kept: CropTransform | None, coded_size: int | None) -> list[Candidate]:
+        """Frames that may become a reference picture, of the window's up to the next cut: the best one first.
 
         Args:
             kept: square of the reference picture in use; it is kept while the faces stay inside.
@@ -101,14 +108,21 @@ class ReferenceChooser:
         known = np.flatnonzero(valid)
         sharp = np.array([sharpness(items[i].frame.pixels, face_box(points[i])) for i in known])
         patches = _patches([items[i] for i in known])
-        best = best_frame(points[known], sharp, patches)
+        costs = frame_costs(points[known], sharp, patches)
+        best = int(costs.argmin())
         frame = items[known[best]].frame
         crop = kept
         if crop is None or not inside(crop.to_crop(points[known])):
             height, width = frame.pixels.shape[:2]
             crop = choose_crop(points[known], best, width, height, self._size)
             crop = crop if coded_size is None else resized(crop, coded_size)
-        return Candidate(frame, points[known[best]], patches[best], crop)
+        picked = [best]
+        for i in np.argsort(costs, kind="stable").tolist():
+            if len(picked) == _CHOICE or costs[i] > costs[best] + _WORSE:
+                break
+            if min(abs(known[i] - known[other]) for other in picked) >= _APART:
+                picked.append(i)
+        return [Candidate(items[known[i]].frame, points[known[i]], patches[i], crop) for i in picked]
 
     def _is_stale(self, active: Reference, items: list[Tracked]) -> bool:
         """Whether the faces look otherwise than the reference picture, and a frame ahead does better."""

@@ -67,8 +67,8 @@ def inside(points: F32Array) -> bool:
     return bool(flat.min() > -_OUTSIDE and flat.max() < 1 + _OUTSIDE)
 
 
-def best_frame(points: F32Array, sharp: F64Array, patches: F32Array) -> int:
-    """Choose the reference picture among the frames of a window.
+def frame_costs(points: F32Array, sharp: F64Array, patches: F32Array) -> F64Array:
+    """How little each frame of a window is fit to be its reference picture.
 
     A good one is near frontal and near the window's usual attitude, has both eyes open, is sharp, and looks
     like the others: a turned head hides a cheek that later frames need, closed lids hide the eyes, a hand
@@ -80,7 +80,7 @@ def best_frame(points: F32Array, sharp: F64Array, patches: F32Array) -> int:
         patches: [T, 48, 48], the faces' patches (see ``appearance.py``).
 
     Returns:
-        Index of the frame.
+        [T], 0 for the best that there could be.
     """
     angles = [frontalness(p) for p in points]
     attitude = np.array([[a.yaw, a.pitch] for a in angles])
@@ -91,7 +91,7 @@ def best_frame(points: F32Array, sharp: F64Array, patches: F32Array) -> int:
     cost += 0.5 * (1.0 - sharp / max(float(sharp.max()), 1e-9))
     cost += 2.0 * np.array([float(patch_distance(patch, patches).mean()) for patch in patches])
     cost += 0.002 * np.arange(len(points))
-    return int(cost.argmin())
+    return np.asarray(cost)
 
 
 def resized(crop: CropTransform, size: int) -> CropTransform:

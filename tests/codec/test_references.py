@@ -9,6 +9,7 @@ import pytest
 
 from facecodec.analysis import plan
 from facecodec.analysis.plan import CHANGE_BYTES, PRICE, TAIL, ReferencePlanner, medoids
+from facecodec.analysis.references import Candidate
 from facecodec.analysis.serving import STRIDE, CoarseViewer, Sample, take_samples
 from facecodec.analysis.window import Tracked
 from facecodec.bitstream import MotionUnit, ReferenceUnit, StreamHeader, parse_unit
@@ -96,6 +97,25 @@ def test_what_serves_the_end_of_the_window_counts_for_more():
     price = STRIDE * 0.4 / (PRICE * (1000 + CHANGE_BYTES)) * 1.5
     assert planner(price).candidate([reference(0)], passing, passing, 1000, TAIL) is None
     assert planner(price).candidate([reference(0)], lasting, lasting, 1000, TAIL) is not None
+
+
+def shifted(number: int, shift: float) -> Candidate:
+    frame = sample(number, shift).item.frame
+    points = (FACE + np.array([shift, 0, 0], np.float32)) * 64
+    return Candidate(frame, points, np.zeros((48, 48), np.float32), CROP)
+
+
+def test_of_several_frames_the_one_that_serves_the_run_best_becomes_the_picture_that_is_needed():
+    run = [0.0] * 8 + [0.02] * 24
+    items = [sample(i, shift).item for i, shift in enumerate(run)]
+    points = np.stack([(FACE + np.array([shift, 0, 0], np.float32)) * 64 for shift in run])
+    first, fitting, worse = shifted(0, 0.0), shifted(9, 0.02), shifted(5, -0.02)
+    assert planner().fittest([first, fitting, worse], items, points, 0) is fitting
+    assert planner().fittest([first, worse], items, points, 0) is first
+    hardly = shifted(7, 0.0199)
+    assert planner().fittest([hardly, fitting], items, points, 0) is hardly
+    assert planner().fittest([hardly, fitting], items, points, TAIL) is fitting
+    assert planner().fittest([first, fitting], items[:2], points[:2], 0) is first
 
 
 def test_another_picture_is_used_only_where_that_pays_for_the_change():

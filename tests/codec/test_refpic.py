@@ -18,7 +18,7 @@ from facecodec.refpic.backdrop import (
     make_backdrop,
 )
 from facecodec.refpic.buffer import SLOTS, Reference, ReferenceBuffer
-from facecodec.refpic.policy import MAX_TURN, ViewPoint, best_frame, inside, nearest, resized, serves
+from facecodec.refpic.policy import MAX_TURN, ViewPoint, frame_costs, inside, nearest, resized, serves
 from facecodec.types import CropTransform
 
 CROP = CropTransform(100, 50, 256, 256)
@@ -215,12 +215,12 @@ def test_resized_keeps_the_square():
 def test_the_frontal_sharp_frame_becomes_the_reference():
     points = np.stack([face(0.5), face(0.2), face(0.02), face(0.0), face(-0.15)]).astype(np.float32)
     patches = np.zeros((5, PATCH_SIDE, PATCH_SIDE), np.float32)
-    assert best_frame(points, np.ones(5), patches) in (2, 3)
+    assert frame_costs(points, np.ones(5), patches).argmin() in (2, 3)
     blurred = np.array([1, 1, 0.05, 1, 1])
-    assert best_frame(points, blurred, patches) == 3
+    assert frame_costs(points, blurred, patches).argmin() == 3
     odd = patches.copy()
     odd[3] = 1.0
-    assert best_frame(points, np.ones(5), odd) == 2
+    assert frame_costs(points, np.ones(5), odd).argmin() == 2
 
 
 def test_patches_ignore_light_and_place_but_not_another_picture():
