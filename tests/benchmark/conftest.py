@@ -33,3 +33,14 @@ def sample():
 @pytest.fixture(scope="session")
 def clip(sample, bench_cache):
     return prepare(sample, bench_cache)
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip("distributed", reason="the extra [bench] is not installed")
+    made = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", host="127.0.0.1",
+        dashboard_address=None,
+    )  # fmt: skip
+    yield made
+    made.close()

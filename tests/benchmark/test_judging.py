@@ -112,3 +112,24 @@ def test_the_worst_twentieth_of_the_frames_and_what_small_pictures_leave_out(mon
     assert quality.vmaf == pytest.approx(30.0)
     assert quality.ms_ssim is None  # below 176 pixels
     assert Judge(source[:, :63], track, networks, Sampling()).measure(decoded[:, :63]).vmaf is None
+
+
+@pytest.mark.parametrize(("count", "every", "worst"), [(40, 1, 2), (41, 1, 3), (40, 10, 1), (40, 2, 1)])
+def test_the_worst_twentieth_in_lpips_is_that_of_the_frames_it_saw(monkeypatch, count, every, worst):
+    rng = np.random.default_rng(1)
+    values = rng.permutation(count) + 1
+
+    class Marked:
+        def distance(self, source, decoded):
+            return float(decoded[0, 0, 0])
+
+    monkeypatch.setattr(quality_module, "track_clip", lambda frames: track)
+    track = np.full((count, 478, 3), np.nan, np.float32)
+    source = np.zeros((count, 16, 16, 3), np.uint8)
+    decoded = source.copy()
+    decoded[:, 0, 0, 0] = values
+    quality = Judge(source, track, Networks(lpips=Marked()), Sampling(every, 0)).measure(decoded)
+    seen = sorted(values[::every], reverse=True)
+    assert quality.lpips == pytest.approx(np.mean(seen))
+    assert quality.lpips_worst5 == pytest.approx(np.mean(seen[:worst]))
+    assert quality.lpips_worst5 > quality.lpips

@@ -296,17 +296,6 @@ def test_local_processes_do_the_work_and_pass_errors_on():
         next(done)
 
 
-@pytest.fixture
-def cluster():
-    distributed = pytest.importorskip("distributed", reason="the extra [bench] is not installed")
-    made = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", host="127.0.0.1",
-        dashboard_address=None,
-    )  # fmt: skip
-    yield made
-    made.close()
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_a_dask_cluster_measures_what_this_process_does(clip, ffmpeg, tmp_path, cluster):
     jobs = plan([clip], ("x264",), 2, (4,))

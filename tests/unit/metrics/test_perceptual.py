@@ -12,8 +12,11 @@ from facecodec.metrics import perceptual
 from facecodec.metrics.perceptual import Lpips, find_lpips_weights
 from tests import optional
 from tests.unit.metrics.pictures import picture
+from tests.unit.metrics.plain_lpips import plain_lpips
 
-needs_weights = optional.needs_weights(lambda: find_lpips_weights("alex"), install=perceptual.INSTALL_LINE)
+needs_weights = optional.needs_weights(
+    lambda: (find_lpips_weights("alex"), find_lpips_weights("vgg")), install=perceptual.INSTALL_LINE
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,21 @@ def test_distance_is_symmetric_and_grows_with_noise(alex):
 
 
 @needs_weights
-def test_seeded_value(alex):
-    assert alex.distance(picture(0), picture(20)) == pytest.approx(0.3332, abs=5e-4)
+@pytest.mark.parametrize("net", ["alex", "vgg"])
+@pytest.mark.parametrize("noise", [3, 20])
+def test_values_are_those_of_another_implementation(net, noise):
+    with find_lpips_weights(net).open("rb") as file:
+        weights = perceptual._NumpyUnpickler(file).load()
+    expected = plain_lpips(picture(0), picture(noise), weights)
+    assert 0.001 < expected < 0.6
+    assert Lpips(net).distance(picture(0), picture(noise)) == pytest.approx(expected, rel=1e-3)
+
+
+@needs_weights
+@pytest.mark.parametrize(("net", "value"), [("alex", 0.33318), ("vgg", 0.37845)])
+def test_values_stay(net, value):
+    """Of tests/unit/metrics/plain_lpips.py on the same pictures, in double precision."""
+    assert Lpips(net).distance(picture(0), picture(20)) == pytest.approx(value, abs=5e-5)
 
 
 @needs_weights
