@@ -169,21 +169,21 @@ def more_table(runs: list[Results]) -> str:
     return markdown_table([*head, *(f"BD-rate to {name}, %" for name in anchors)], rows)
 
 
-def rd_text(path: Path, plot: Path, base: Path, more: list[Path]) -> str:
+def rd_text(path: Path, base: Path, more: list[Path], *, draw: bool) -> str:
     """The section on rate and quality.
 
     Args:
-        path: results of ``facecodec bench``.
+        path: results of ``facecodec bench``; the plots lie beside it.
+        base: folder of the README, which the plots are named from.
         more: those of other lengths and sizes.
-        plot: the PNG that is drawn.
-        base: folder of the README, which the plot is named from.
+        draw: make the plots too.
 
     Raises:
         MediaError: the results are damaged.
     """
     results = load_results(path)
-    others = plot.with_name(f"{plot.stem}_others.png")
-    summary = summary_markdown(results, _RD_MEASURES, plot, others)
+    plot, others = path.with_suffix(".png"), path.with_name(f"{path.stem}_others.png")
+    summary = summary_markdown(results, _RD_MEASURES, *((plot, others) if draw else ()))
     clips = list(dict.fromkeys(p.clip for p in results.points))
     frames = sorted({p.frames for p in results.points})
     span = f"{frames[0]} to {frames[-1]}" if len(frames) > 1 else f"{frames[0]}"
@@ -239,22 +239,37 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found
 
 
+def page(text: str, results: Path, base: Path, *, draw: bool) -> str:
+    """A README with its figures as they are now.
+
+    Args:
+        text: of the README.
+        results: folder of the results.
+        base: folder of the README.
+        draw: make the plots too.
+
+    Raises:
+        ValueError: markers are absent, or there twice.
+        MediaError: results are damaged.
+    """
+    speed, generators = (_read(results / name) for name in ("speed.json", "generators_test.json"))
+    text = _put(text, (BEGIN, END), figures(speed, generators))
+    rd = results / "rd_test.json"
+    if rd.is_file():
+        more = [path for path in (results / name for name in _RD_MORE) if path.is_file()]
+        text = _put(text, (RD_BEGIN, RD_END), rd_text(rd, base, more, draw=draw))
+        text = _put(text, (LIMITS_BEGIN, LIMITS_END), limits_text(rd))
+    return text
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder")
     parser.add_argument("--readme", type=Path, default=Path(__file__).parents[1] / "README.md")
     args = parser.parse_args(argv)
-    speed, generators = (_read(args.results / name) for name in ("speed.json", "generators_test.json"))
-    text = args.readme.read_text(encoding="utf-8")
-    rd = args.results / "rd_test.json"
     try:
-        text = _put(text, (BEGIN, END), figures(speed, generators))
-        if rd.is_file():
-            more = [path for path in (args.results / name for name in _RD_MORE) if path.is_file()]
-            shown = rd_text(rd, rd.with_suffix(".png"), args.readme.parent, more)
-            text = _put(text, (RD_BEGIN, RD_END), shown)
-            text = _put(text, (LIMITS_BEGIN, LIMITS_END), limits_text(rd))
+        text = page(args.readme.read_text(encoding="utf-8"), args.results, args.readme.parent, draw=True)
     except (ValueError, MediaError) as err:
         print(err if isinstance(err, MediaError) else f"{args.readme}: {err}", file=sys.stderr)
         return 2

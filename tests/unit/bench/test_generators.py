@@ -330,3 +330,14 @@ def test_readme_s_section_on_rate_follows_the_results(tmp_path):
     page.write_text(both)
     assert readme.main(run) == 2
     assert page.read_text() == both
+
+
+def test_the_repository_s_readme_has_the_figures_of_its_results():
+    """It fails where results were stored without ``python bench/readme.py``."""
+    import readme
+
+    pytest.importorskip("bjontegaard")
+    folder = Path(readme.__file__).parent
+    text = (folder.parent / "README.md").read_text(encoding="utf-8")
+    made = readme.page(text, folder / "results", folder.parent, draw=False)
+    assert made.splitlines() == text.splitlines()
