@@ -249,16 +249,27 @@ def test_ctrl_c_ends_a_waiting_call_without_leaving_anything(tmp_path, clip):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_example_of_the_readme_shows_pictures(tmp_path, clip):
+NO_SERVER = """
+import aiortc.rtcicetransport
+make = aiortc.rtcicetransport.connection_kwargs
+def without(servers):
+    assert servers == [], servers
+    return make(servers)
+aiortc.rtcicetransport.connection_kwargs = without
+"""
+
+
+def test_the_example_of_the_readme_is_short_and_shows_pictures(tmp_path, clip):
     """Both ends in a program of one's own; tests/e2e/test_readme.py runs it too, with all the others."""
     readme = (REPOSITORY / "README.md").read_text()
     examples = [
         b for b in re.findall(r"^```python\n(.*?)^```$", readme, re.M | re.S) if "RTCPeerConnection" in b
     ]
     assert len(examples) == 1
+    assert len([line for line in examples[0].splitlines() if line.strip()]) <= 30
     (tmp_path / "talking_head.mp4").write_bytes(clip.read_bytes())
     run = subprocess.run(
-        [sys.executable, "-c", examples[0]],
+        [sys.executable, "-c", NO_SERVER + examples[0]],
         cwd=tmp_path,
         env=ENVIRONMENT,
         capture_output=True,
@@ -266,4 +277,6 @@ def test_the_example_of_the_readme_shows_pictures(tmp_path, clip):
         timeout=100,
     )
     assert run.returncode == 0, run.stderr
-    assert int(run.stdout.split()[0]) >= 3
+    pictures, packets = map(int, re.findall(r"\d+", run.stdout))
+    assert pictures >= 3
+    assert packets >= 10
