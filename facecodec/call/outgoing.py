@@ -19,9 +19,11 @@ _PICTURE_SHARE = (0.03, 0.25)
 """Share of the rate, at least and at most, that new reference pictures may take in the long run, unless they
 are asked for: what everything else leaves of"""
 _AIM = 0.97
-"""the rate, whose rest is for errors. One leaves when the bytes of one have been saved, and"""
+"""the rate. One leaves when the bytes of one have been saved, and"""
 _PICTURE_CREDIT = 4000.0
 """so many can be. So the mean rate of a minute is below the target, the first minute's, too."""
+_SAFE = 0.985
+"""Share of the rate that is planned with: sound and motion are guessed from what they took."""
 _REPAY_S = 60.0
 """Time in which bundles make room for pictures that were asked for, or sent again."""
 _BUNDLE_GAIN, _OUTSIDE_GAIN = 0.15, 0.1
@@ -142,7 +144,8 @@ class Steering:
         self._average(elapsed)
         low, high = (share * self.rate.target_kbps for share in _PICTURE_SHARE)
         owed = -self._credit / 125.0 / _REPAY_S
-        self.setting = self._chooser.choose(self.rate.target_kbps - self._outside_kbps - max(low, owed))
+        room = _SAFE * self.rate.target_kbps - self._outside_kbps - max(low, owed)
+        self.setting = self._chooser.choose(room)
         rest = _AIM * self.rate.target_kbps - self._outside_kbps - self._mean_kbps
         self._credit = min(self._credit + min(max(rest, low), high) * 125.0 * elapsed, _PICTURE_CREDIT)
         return True

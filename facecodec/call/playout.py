@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
@@ -22,6 +23,9 @@ _RETURN_S = 0.25
 """Seconds in which idle motion goes over into received motion."""
 LOST_S = 3.0
 _STEP_MAX_S = 0.2
+_LOSS_LEAST, _LOSS_MOST_S = 2.5, 0.3
+"""Frames so many steps apart, and no more seconds than this, are bridged: the delay leaves time for it where
+that happens often."""
 
 
 class State(Enum):
@@ -106,6 +110,17 @@ class MotionPlayout:
         """Learn the usual step from single frames that follow each other."""
         self._learn_step(seconds)
 
+    def stands_for(self, first_s: float, before_s: float | None) -> float:
+        """The first time that motion of a time stands for: the place of lost frames before it, too.
+
+        Args:
+            first_s: its first time.
+            before_s: the last time of what came before it; None where nothing did.
+        """
+        if before_s is not None and _LOSS_LEAST * self.step_s < first_s - before_s < _LOSS_MOST_S:
+            return before_s + self.step_s
+        return first_s
+
     def at(self, time_s: float) -> Shown | None:
         """What to show at a time of the sender's clock, which never goes back; None at first."""
         self._buffer.drop_before(time_s * 1000 - 50.0)
@@ -118,6 +133,11 @@ class MotionPlayout:
         if after is None and age > max(_HOLD_S, _PATIENCE * self.step_s):
             return self._idling(time_s, before, age)
         return self._live(time_s, before, after)
+
+    def soonest(self, holds: Callable[[Received], bool]) -> Shown | None:
+        """The first frame of which something holds, before its time has come."""
+        frame = self._buffer.first(holds)
+        return None if frame is None else Shown(frame, State.LIVE)
 
     def _live(self, time_s: float, before: Received, after: Received | None) -> Shown:
         state, frame = State.LIVE, before

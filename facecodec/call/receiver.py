@@ -45,9 +45,6 @@ _MESH_MAX = 16.0
 _FEEDBACK_KEPT = 32
 SOUND_AFTER_S = 0.03
 """Sound is heard so long behind its time, at least: a picture is seen later still, once it is made."""
-_LOSS_LEAST, _LOSS_MOST_S = 2.5, 0.3
-"""Frames so many steps apart, and no more seconds than this, are bridged: the delay leaves time for it where
-that happens often."""
 
 
 class CallReceiver:
@@ -72,6 +69,7 @@ class CallReceiver:
         self._sound = SoundOrder()
         self._told: list[bytes] = []
         self._last_s: float | None = None
+        self._shown_s = 0.0
         self._malformed = self._undecodable = self._frames = self._references = 0
         self._shown = dict.fromkeys(State, 0)
 
@@ -120,10 +118,17 @@ class CallReceiver:
         """What is to be shown now; None as in :meth:`frame`."""
         time_s = self._clock.media_time(now_s)
         due = None if time_s is None else self._playout.at(time_s)
-        if due is None or self._pictures.get(due.frame.ref_id) != due.frame.picture:
+        if due is None or not self._can_make(due.frame):
+            # Where nothing can be shown, what comes soon need not wait for its time.
+            due = self._playout.soonest(self._can_make)
+        if due is None or due.frame.time_s < self._shown_s:
             return None
+        self._shown_s = due.frame.time_s
         self._shown[due.state] += 1
         return due
+
+    def _can_make(self, frame: Received) -> bool:
+        return self._pictures.get(frame.ref_id) == frame.picture
 
     def make(self, due: Shown) -> ShownFrame:
         """Make the picture of what :meth:`due` gave."""
@@ -183,18 +188,11 @@ class CallReceiver:
         if bundle.motion:
             first = self._take_motion(bundle.sequence, bundle.motion, now_s)
             usable = first is not None
-            times += [] if first is None else [self._missed(first, before_s)]
+            times += [] if first is None else [self._playout.stands_for(first, before_s)]
             ends.append(self._last_s or 0.0)
         if times:
             self._clock.observe(min(times), now_s, max(ends))
         self._reporter.bundle(bundle.sequence, usable, now_s)
-
-    def _missed(self, first_s: float, before_s: float | None) -> float:
-        """The first time that motion of this time stands for: the place of lost frames before it, too."""
-        step_s = self._playout.step_s
-        if before_s is not None and _LOSS_LEAST * step_s < first_s - before_s < _LOSS_MOST_S:
-            return before_s + step_s
-        return first_s
 
     def _take_motion(self, number: int, part: MotionPart, now_s: float) -> float | None:
         """Decode a unit; its first time, or None where that cannot be done."""

@@ -22,8 +22,8 @@ _BUSY_S = 0.1
 _RIDES_S = 0.5
 """Bundles that came so short a time ago will come again: reports wait for them."""
 _URGENT_S = 0.03
-"""Urgent feedback waits so long for a bundle."""
-_LACK_S = 0.1
+"""Urgent feedback waits so long for a bundle; not where nothing can be shown until it has come."""
+_LACK_S = 0.02
 """Motion that cannot be shown for so long asks for a reference picture,"""
 _PLI_EVERY_S = 0.25
 """and so often until it comes."""
@@ -54,7 +54,7 @@ class Reporter:
         self._newest, self._arrival_s = -1, 0.0
         self._usable: dict[int, bool] = {}
         self._messages: dict[int, None] = {}
-        self._fresh = self._urgent = self._damaged = False
+        self._fresh = self._urgent = self._damaged = self._at_once = False
         self._urgent_s: float | None = None
         self._lack_s: float | None = None
         self._told_s = self._pli_s = self._ride_s = -1e9
@@ -79,6 +79,7 @@ class Reporter:
     def message(self, number: int, *, picture: bool) -> None:
         """A message came whole and was understood; perhaps it was a reference picture."""
         if picture:
+            self._at_once = self._damaged or self._lack_s is not None
             self._damaged, self._lack_s = False, None
         self._messages[number] = None
         self._fresh = self._urgent = True
@@ -113,7 +114,8 @@ class Reporter:
         urgent = self._urgent or missing is not None or pli
         if urgent and self._urgent_s is None:
             self._urgent_s = now_s
-        waited = urgent and self._urgent_s is not None and now_s - self._urgent_s >= _URGENT_S
+        patience_s = 0.0 if pli or self._at_once else _URGENT_S
+        waited = urgent and self._urgent_s is not None and now_s - self._urgent_s >= patience_s
         if not alone:
             self._ride_s = now_s
         rides = alone and now_s - self._ride_s < _RIDES_S
@@ -125,7 +127,7 @@ class Reporter:
             self._nacked_s[missing.message] = now_s
         if pli:
             self._pli_s, self.plis = now_s, self.plis + 1
-        self._fresh = self._urgent = False
+        self._fresh = self._urgent = self._at_once = False
         self._urgent_s, self._told_s = None, now_s
         return Feedback(pli, self._report(now_s), self._acknowledged(), missing).pack()
 

@@ -51,7 +51,7 @@ class CallSender:
         self._header = b""
         self._picture: int | None = None
         self._pictures: dict[int, int] = {}
-        self._keyframe_asked, self._is_coarse = False, False
+        self._keyframe_asked, self._is_coarse, self._hurries = False, False, False
         self._pts = -1
         self._frame_due_s = -1e9
         self._bundling, self._full, self._may_plan = BundleClock(), False, False
@@ -84,8 +84,8 @@ class CallSender:
         self.encoder.group = FRAMES_MAX + 1
         self.encoder.encode(replace(frame, pts=pts, time_base=TIME_BASE))
         length, waiting = self._steering.setting.bundle_s, self.encoder.waiting
-        if self._bundling.frame_ends(time_s, step, waiting, length, now_s):
-            self._full = True
+        if self._bundling.frame_ends(time_s, step, waiting, length, now_s) or self._hurries:
+            self._full, self._hurries = True, False
 
     def push_audio(self, opus_packet: bytes, pts_s: float, now_s: float) -> None:
         """Take an Opus packet; silence need not be given (DTX).
@@ -152,6 +152,7 @@ class CallSender:
                 self.encoder.acknowledge_backdrop(message.backdrop_of)
             if message.ref_id is not None and self.encoder.acknowledge(message.ref_id):
                 self._picture = self._pictures[message.ref_id] = number
+                self._hurries = not self._steering.has_picture  # nothing is shown there yet
                 self._steering.has_picture = True
         if told.missing:
             patience_s = self._dispatch.patience_s()
@@ -162,11 +163,12 @@ class CallSender:
             if not self._dispatch.messages.picture_on_its_way(
                 now_s, 0.9 * (self._dispatch.bundles.round_trip_min_s or 0.0)
             ):
+                self._steering.has_picture = False
                 self.request_keyframe()
 
     def request_keyframe(self) -> None:
         """Send a new reference picture with the next frame, and the stream header before it."""
-        self._keyframe_asked = True
+        self._keyframe_asked = self._hurries = True
 
     def count_feedback(self, datagram: Datagram, now_s: float) -> None:
         """Count a datagram of feedback that this end sends alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -120,6 +121,10 @@ class TimedBuffer(Generic[T]):
         place = self._behind(pts)
         before = self._items[place - 1][1] if place else None
         return before, self._items[place][1] if place < len(self._items) else None
+
+    def first(self, holds: Callable[[T], bool]) -> T | None:
+        """The first one of which something holds."""
+        return next((item for _, item in self._items if holds(item)), None)
 
     def take_until(self, pts: float) -> list[tuple[int, T]]:
         """Remove and return what is at or before a time."""

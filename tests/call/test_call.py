@@ -18,12 +18,15 @@ from facecodec.call.sender import CallSender
 from facecodec.config import EncoderConfig, SpeedConfig
 from facecodec.encoder import Encoder
 from facecodec.errors import BitstreamError, ConfigError, TransportError
+from facecodec.metrics.perceptual import Lpips
 from facecodec.refpic.intra import encode_still
+from facecodec.track.crop import crop_picture
 from facecodec.transport import Channel, Overhead, Packetiser
 from facecodec.types import Frame
 from tests.call.conftest import KnownTracker
 from tests.call.network import LAN, NETWORKS, Conditions, Path
 from tests.call.simulate import FAKE_OPUS, OPUS_S, run_call
+from tests.optional import needs_weights
 
 # A narrow path and an outage have tests of their own.
 STEADY = [name for name in NETWORKS if name not in ("10 kbit/s", "outage 2 s")]
@@ -149,22 +152,102 @@ def test_a_picture_that_comes_damaged_is_asked_for_again(clip):
     assert set(call.states(3, 4.9)) == {"live"}
 
 
-def test_a_lost_reference_picture_is_asked_for_and_replaced(clip):
-    lost, again = [], []
+@pytest.mark.parametrize(("delay_s", "lost_s"), [(0.01, 3.0), (0.03, 3.04), (0.03, 3.08), (0.1, 3.0)])
+def test_a_lost_reference_picture_is_asked_for_and_shown_again(delay_s, lost_s, clip, monkeypatch):
+    """Request, new picture, and motion that follows it, each as soon as the path allows."""
+    at: dict[str, float] = {}
+    clock = [0.0]
+    make = CallReceiver.make
+
+    def shows(self, due):
+        if "came" in at:
+            at.setdefault("shown", clock[0])
+        return make(self, due)
 
     def lose(now, call):
-        if now > 3 and not lost:
+        clock[0] = now
+        if now >= lost_s and "lost" not in at:
             call.receiver._pictures.clear()
-            lost.append(now)
-        if lost and not again and call.sender.stats().references == 3:
-            again.append(now)
+            at["lost"] = now
+        for name, happened in (
+            ("asked", call.receiver.stats().plis),
+            ("again", call.sender.stats().references == 3),
+            ("came", "lost" in at and call.receiver._pictures),
+        ):
+            if happened:
+                at.setdefault(name, now)
 
-    call = run_call(clip(7), LAN, meddle=lose)
-    # 100 ms of motion without it, then half a round trip; the next frame carries the new picture.
-    assert again[0] - lost[0] < 0.12 + 0.2 + 0.06
-    assert call.receiver.stats().plis > 0
-    assert call.sender.stats().references == 3  # a coarse one at first, and a better one at once
-    assert set(call.states(5, 6.9)) == {"live"}
+    monkeypatch.setattr(CallReceiver, "make", shows)
+    call = run_call(clip(6), Conditions(delay_s=delay_s), meddle=lose, show_s=0.01)
+    trip_s = 2 * delay_s
+    assert at["asked"] - at["lost"] < 0.12 + delay_s + 0.03  # with the next bundle, at once
+    assert at["again"] - at["asked"] < delay_s + 0.06
+    assert at["came"] - at["asked"] < 0.1 + trip_s
+    # Motion follows it only when it is known to have come: that is a second round trip.
+    assert at["shown"] - at["asked"] < 0.2 + max(trip_s, 2 * trip_s - 0.1)
+    assert call.sender.stats().references == 4  # twice a coarse one, and a better one at once
+    assert set(call.states(4.5, 5.9)) == {"live"}
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.1, 0.2])
+def test_under_loss_frames_are_filled_in_between_and_not_made_up(loss, clip):
+    call = run_call(clip(12), replace(LAN, loss=loss), seed=4)
+    states = call.states(3.0, 11.9)
+    share = {name: states.count(name) / len(states) for name in ("live", "interpolated", "idle", "lost")}
+    assert 0.3 * loss < share["interpolated"] < 1.3 * loss
+    assert share["live"] > 1 - 1.5 * loss
+    assert share["idle"] < 0.05 + loss * loss
+    assert share["lost"] == 0
+
+
+def test_idle_motion_goes_over_into_received_motion_without_a_jump(clip, monkeypatch):
+    made: list[tuple[float, str, np.ndarray]] = []
+    make = CallReceiver.make
+
+    def note(self, due):
+        if due.frame.time_s > 2.0:
+            made.append((due.frame.time_s - 1.0, due.state.value, due.frame.pose.mesh))
+        return make(self, due)
+
+    monkeypatch.setattr(CallReceiver, "make", note)
+    run_call(clip(9), Conditions(delay_s=0.05, outages=((4.0, 6.0),)), after_s=0, show_s=0.02)
+    steps = [
+        (b[0], b[1], np.abs(b[2] - a[2]).max() / max(b[0] - a[0], 0.01)) for a, b in itertools.pairwise(made)
+    ]
+    back = next(i for i, (at, state, _) in enumerate(steps) if at > 4.5 and state == "live")
+    usual = max(speed for at, state, speed in steps if state == "live" and at < 3.9)
+    assert steps[back - 1][1] == "idle"
+    assert max(speed for _, _, speed in steps[back - 5 : back + 20]) < 1.5 * usual
+
+
+def test_ten_kbits_carry_sound_and_some_frames(clip):
+    call = run_call(clip(30), NETWORKS["10 kbit/s"], LAN)
+    heard = [at for at, _ in call.sound if at > 10]
+    assert len(heard) > 0.9 * 20 / OPUS_S
+    states = call.states(10, 30)
+    assert states.count("live") > 0.8 * len(states)
+    assert call.sender.stats().frames > 5 * 20
+    assert call.receiver.stats().undecodable == 0
+
+
+@needs_weights(lambda: Lpips("alex"), install="LPIPS")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ten_percent_of_loss_cost_little_in_what_is_seen(seed, clip, drawn):
+    judge = Lpips("alex")
+    frames = clip(9)
+
+    def distance(network: Conditions) -> float:
+        call = run_call(frames, network, show_s=0.2, seed=seed)
+        assert call.receiver.stats().undecodable == 0
+        at = {round(f.time_s, 2): f.pixels for f in frames}
+        pairs = [
+            (crop_picture(at[round(round((f.pts_s - 1.0) * 20) / 20, 2)], f.crop), f.pixels)
+            for when, f in call.shown
+            if 2.0 < when < 8.9
+        ]
+        return float(np.mean([judge.distance(source, seen) for source, seen in pairs]))
+
+    assert distance(replace(LAN, loss=0.1)) < distance(LAN) + 0.02
 
 
 def on_walls(frames: list[Frame], tracked: KnownTracker, greys: list[int], seconds: float) -> list[Frame]:
