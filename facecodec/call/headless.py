@@ -13,7 +13,8 @@ from facecodec.call.clip import ClipCamera
 from facecodec.call.recording import Recording
 from facecodec.call.screen import SOUND_RATE, Picture
 from facecodec.call.settings import CallSettings
-from facecodec.call.status import CallStatus
+from facecodec.call.stats import WireBytes
+from facecodec.call.status import CallStatus, Sent
 from facecodec.call.threads import borrow
 from facecodec.errors import TransportError
 
@@ -34,6 +35,7 @@ class HeadlessReport:
         bytes_out: sent over the wire, IP and UDP headers included.
         bytes_in: received, likewise.
         kbps_out: sent, mean over the call.
+        parts_out: of it by part; headers are everything else on the wire.
         status: the last one while it was connected.
         age_ms: mean of ``status.age_ms``.
     """
@@ -44,6 +46,7 @@ class HeadlessReport:
     bytes_out: int
     bytes_in: int
     kbps_out: float
+    parts_out: Sent
     status: CallStatus | None
     age_ms: float | None
 
@@ -74,7 +77,7 @@ class HeadlessCall:
         self._states: dict[str, int] = {}
         self._status: CallStatus | None = None
         self._ages: list[float] = []
-        self._wire = (0, 0)
+        self._wire, self._parts = (0, 0), WireBytes()
         self._begun_s = self._end_s = 0.0
 
     async def run(self) -> HeadlessReport:
@@ -182,19 +185,33 @@ class HeadlessCall:
             if status.state == "connected" and peer is not None:
                 self._status = status
                 self._wire = (peer.wire.bytes_out, peer.wire.bytes_in)
+                session = self.call.session
+                if session is not None and session.sender_stats is not None:
+                    self._parts = session.sender_stats.wire
                 if status.age_ms is not None:
                     self._ages.append(status.age_ms)
 
     def _report(self) -> HeadlessReport:
         seconds = max(self._end_s - self._begun_s, 0.0) if self._begun_s else 0.0
         bytes_out, bytes_in = self._wire
+        kbps = 8e-3 / seconds if seconds else 0.0
+        parts = self._parts
+        known = parts.motion + parts.sound + parts.pictures + parts.feedback
         return HeadlessReport(
             seconds=seconds,
             pictures=sum(self._states.values()),
             states=dict(self._states),
             bytes_out=bytes_out,
             bytes_in=bytes_in,
-            kbps_out=bytes_out * 8e-3 / seconds if seconds else 0.0,
+            kbps_out=bytes_out * kbps,
+            parts_out=Sent(
+                total=bytes_out * kbps,
+                motion=parts.motion * kbps,
+                sound=parts.sound * kbps,
+                reference=parts.pictures * kbps,
+                feedback=parts.feedback * kbps,
+                headers=(bytes_out - known) * kbps,
+            ),
             status=self._status,
             age_ms=sum(self._ages) / len(self._ages) if self._ages else None,
         )

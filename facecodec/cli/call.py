@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _EXTRA = {"aiortc": "WebRTC", "aiohttp": "the signalling server and the local page"}
 
+_PARTS = ("motion", "sound", "reference", "feedback", "headers")
+
 Room = Annotated[str, typer.Option(metavar="NAME", help="Name of the room: letters, digits, '.', '_', '-'.")]
 Server = Annotated[str, typer.Option(metavar="URL", help="Signalling server, ws://HOST:PORT or wss://HOST.")]
 Token = Annotated[
@@ -171,10 +173,12 @@ def _headless(settings: CallSettings, clip: str, output: Path | None, duration: 
 
     done = _run(talk())
     kinds = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items()))
+    parts = {name: getattr(done.parts_out, name) for name in _PARTS}
+    by_part = ", ".join(f"{name} {kbps:.1f}" for name, kbps in parts.items())
     age = "" if done.age_ms is None else f", frame age {done.age_ms:.0f} ms"
     typer.echo(
         f"{done.seconds:.1f} s, {done.pictures} pictures shown ({kinds}), "
-        f"{done.kbps_out:.1f} kbit/s sent{age}",
+        f"{done.kbps_out:.1f} kbit/s sent ({by_part}){age}",
         err=True,
     )
 

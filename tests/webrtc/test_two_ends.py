@@ -164,6 +164,10 @@ def test_two_processes_and_the_server_as_commands(tmp_path, clip):
             _, said = end.communicate(timeout=100)
             assert end.returncode == 0, said
             assert "pictures shown" in said
+            total = float(re.search(r"([\d.]+) kbit/s sent", said)[1])
+            parts = re.findall(r"(motion|sound|reference|feedback|headers) ([\d.]+)", said)
+            assert len(parts) == 5
+            assert sum(float(kbps) for _, kbps in parts) == pytest.approx(total, abs=0.3)
     finally:
         for process in (*ends, server):
             if process.poll() is None:
