@@ -147,7 +147,8 @@ def summary(mine: dict, other: dict) -> dict[str, object]:
         "round_trip_ms": round(mine["round_trip_ms"], 1),
         "cores_taken": round(mine["cpu_s"] / mine["seconds"], 2),
         "memory_mb_every_20_s": [round(mb, 1) for mb in memory[::20]],
-        "memory_growth_percent": growth(memory),
+        "memory_mb_settled_and_at_the_end": settled(memory),
+        "memory_growth_percent": growth(*settled(memory)),
     }
 
 
@@ -168,12 +169,17 @@ def apart(noted: list[tuple[float, float]], start_s: float) -> dict[str, object]
     }
 
 
-def growth(memory: list[float]) -> float | None:
-    """Percent by which memory has grown from the second minute's end on; None for shorter calls."""
+def settled(memory: list[float]) -> tuple[float | None, float | None]:
+    """Megabytes at the second minute's end and at the call's end; None for shorter calls."""
     if len(memory) <= SETTLED_S + 20:
-        return None
+        return None, None
     before, after = np.median(memory[SETTLED_S - 10 : SETTLED_S + 10]), np.median(memory[-20:])
-    return round(100 * float(after / before - 1), 1)
+    return round(float(before), 1), round(float(after), 1)
+
+
+def growth(before: float | None, after: float | None) -> float | None:
+    """Percent by which memory has grown between the two."""
+    return None if before is None or after is None else round(100 * (after / before - 1), 1)
 
 
 def table(result: dict) -> str:
@@ -196,6 +202,8 @@ def table(result: dict) -> str:
         row("recovery from the outage, s", lambda e: e["recovery_s"], 2)
     row("wire, kbit/s", lambda e: e["kbps"]["total"], 1)
     row("cores taken", lambda e: e["cores_taken"], 2)
+    row("memory behind the second minute, MB", lambda e: e["memory_mb_settled_and_at_the_end"][0], 0)
+    row("memory at the end, MB", lambda e: e["memory_mb_settled_and_at_the_end"][1], 0)
     row("memory growth behind the second minute, %", lambda e: e["memory_growth_percent"], 1)
     network = f" --network '{result['network']}'" if result["network"] else ""
     before, after = (", ".join(f"{v:.1f}" for v in result[key]) for key in ("load_before", "load_after"))
