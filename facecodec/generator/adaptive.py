@@ -109,7 +109,7 @@ class AdaptiveGenerator(nn.Module):
         profile: widths; see :data:`facecodec.generator.profile.PROFILES`.
 
     Attributes:
-        restorer: the post filter of reference pictures, [N, 3, H, W] to the same.
+        restorer: the post filter of reference pictures, see :class:`Restorer`.
     """
 
     def __init__(self, profile: Profile) -> None:

@@ -36,8 +36,8 @@ class Profile:
 
 _ALL = (
     Profile("toy", (8, 8, 8), 4, 4, 8, 1, (8, 8, 8), 1, 8),
-    Profile("lite", (32, 64, 96), 24, 32, 96, 2, (48, 80, 96), 2, 32),
-    Profile("base", (60, 120, 184), 24, 48, 32, 2, (48, 80, 96), 2, 48),
+    Profile("lite", (32, 64, 96), 24, 32, 96, 2, (48, 80, 96), 3, 32),
+    Profile("base", (60, 116, 176), 24, 48, 32, 2, (48, 80, 96), 3, 48),
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in _ALL})

@@ -5,6 +5,7 @@ It runs once for each reference picture, so it may cost more than a frame. Part 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
@@ -12,21 +13,12 @@ from facecodec.generator.layers import Enlarge, ResidualBlock, activate, conv, z
 
 COARSEST = 255
 """Greatest ``base_q_idx`` of AV1; also of pictures of which nothing is known."""
-_WHOLE = 120
-"""From this one on the whole correction is applied. The networks learned from pictures of 100 and more."""
-
-
-def filter_strength(q_idx: int) -> float:
-    """Share of the correction that a picture needs, 0 to 1: in proportion to its quantiser.
-
-    Args:
-        q_idx: how coarsely the picture was coded: ``base_q_idx`` of AV1, 0 to 255.
-    """
-    return min(max(q_idx, 0) / _WHOLE, 1.0)
+_FINE = 16
+"""Below this one less than the whole correction is applied, and none to a picture that was never coded (0)."""
 
 
 class Restorer(nn.Module):
-    """A U-Net on half the picture's size that adds a correction to a decoded still.
+    """A U-Net on half the picture's size that adds a correction to a decoded still, told how coarse it is.
 
     Args:
         widths: channels at 1/2, 1/4 and 1/8 of the picture's size.
@@ -36,23 +28,27 @@ class Restorer(nn.Module):
     def __init__(self, widths: tuple[int, int, int] = (48, 80, 96), blocks: int = 2) -> None:
         super().__init__()
         first, second, third = widths
-        self.stem = conv(12, first)
+        self.stem = conv(13, first)
         self.down = nn.ModuleList([conv(first, second, 3, 2), conv(second, third, 3, 2)])
         self.before = nn.ModuleList([_stack(width, blocks) for width in widths])
         self.up = nn.ModuleList([Enlarge(third, second), Enlarge(second, first)])
         self.after = nn.ModuleList([_stack(second, blocks), _stack(first, blocks)])
         self.head = zero_conv(first, 12)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Tensor, q_idx: Tensor) -> Tensor:
         """Filter pictures.
 
         Args:
             picture: [N, 3, H, W] in [0, 1], H and W multiples of 8.
+            q_idx: [N], how coarsely each was coded: ``base_q_idx`` of AV1, 1 to 255; 0 where it was not.
 
         Returns:
             [N, 3, H, W], about [0, 1]: not clamped.
         """
-        x = self.stem(functional.pixel_unshuffle(picture - 0.5, 2))
+        halves = functional.pixel_unshuffle(picture - 0.5, 2)
+        coarse = q_idx.to(halves.dtype).clamp(0, COARSEST)[:, None, None, None]
+        told = (coarse / COARSEST).expand(-1, 1, *halves.shape[2:])
+        x = self.stem(torch.cat([halves, told], 1))
         kept = []
         for layer, stack in zip(self.down, self.before, strict=False):
             x = stack(x)
@@ -62,7 +58,7 @@ class Restorer(nn.Module):
         for layer, stack, skip in zip(self.up, self.after, reversed(kept), strict=True):
             x = stack(layer(x) + skip)
         correction = functional.pixel_shuffle(self.head(activate(x)), 2)
-        return picture + correction.to(picture.dtype)
+        return picture + (coarse / _FINE).clamp(max=1) * correction.to(picture.dtype)
 
 
 def _stack(width: int, blocks: int) -> nn.Sequential:

@@ -16,7 +16,7 @@ from facecodec.generator.adaptive import SIZE_MULTIPLE, AdaptiveGenerator, Frame
 from facecodec.generator.embed import label_map
 from facecodec.generator.layers import split
 from facecodec.generator.model import ReferenceState, WarpGenerator
-from facecodec.generator.restore import COARSEST, filter_strength
+from facecodec.generator.restore import COARSEST
 from facecodec.generator.warp import warp
 
 MAX_REFERENCES = 4
@@ -83,14 +83,14 @@ class Stream:
         Args:
             picture: as decoded, [3, S, S] in [0, 1], S a multiple of 16.
             mesh: [478, 3], crop units.
-            q_idx: how coarsely it was coded, 0 to 255: a fine picture is filtered less.
+            q_idx: how coarsely it was coded, 1 to 255; 0: not at all.
 
         Raises:
             ShapeError: the shapes are wrong.
         """
         state = self._warp.prepare(picture, mesh)
-        restored = self.model.restorer(state.picture).float().clamp(0, 1)
-        restored = torch.lerp(state.picture.float(), restored, filter_strength(q_idx))
+        coarse = torch.tensor([q_idx], device=state.picture.device)
+        restored = self.model.restorer(state.picture, coarse).float().clamp(0, 1)
         small = _shrink(restored)
         label = label_map(state.mesh[None], small.shape[-1] // 2)
         references = References(small[None], label[None], state.mesh[None, None])

@@ -18,14 +18,14 @@ class ChosenReference(NamedTuple):
     Attributes:
         picture: [S, S, 3] uint8.
         mesh: [478, 3], crop units.
-        coded: whether it went through the picture coder.
+        q_idx: how coarsely it was coded, ``base_q_idx`` of AV1: 1 to 255; 0 where it was not.
         scene: its scene points against the run's reference picture, [G, G, 2] or a number; None: unknown.
         number: its row among the reference pictures; None for another frame.
     """
 
     picture: U8Array
     mesh: F32Array
-    coded: bool
+    q_idx: int
     scene: F32Array | float | None
     number: int | None = None
 
@@ -113,7 +113,7 @@ class ClipChoice:
 def _frame_as_reference(pack: Pack, row: int, run_reference: int) -> ChosenReference:
     frame = pack.frame(row)
     scene = frame.scene if frame.reference == run_reference else None
-    return ChosenReference(frame.picture, frame.mesh, False, scene)
+    return ChosenReference(frame.picture, frame.mesh, 0, scene)
 
 
 def _main_reference(
@@ -126,8 +126,9 @@ def _main_reference(
         if len(others):
             return _frame_as_reference(pack, int(rng.choice(others)), number)
     record = pack.reference(number)
-    picture = record.original if as_it_was else record.coded
-    return ChosenReference(picture, record.mesh, not as_it_was, 0.0, number)
+    if as_it_was:
+        return ChosenReference(record.original, record.mesh, 0, 0.0, number)
+    return ChosenReference(record.coded, record.mesh, record.q_idx, 0.0, number)
 
 
 def _extra_reference(rng: np.random.Generator, pack: Pack, rows: list[int]) -> ChosenReference:
@@ -140,8 +141,8 @@ def _extra_reference(rng: np.random.Generator, pack: Pack, rows: list[int]) -> C
     frames = np.setdiff1d(pack.frames_of_clip(clip), rows)
     if len(coded) and (rng.random() < 0.5 or not len(frames)):
         record = pack.reference(int(rng.choice(coded)))
-        return ChosenReference(record.coded, record.mesh, True, None)
+        return ChosenReference(record.coded, record.mesh, record.q_idx, None)
     if len(frames):
         return _frame_as_reference(pack, int(rng.choice(frames)), number)._replace(scene=None)
     record = pack.reference(number)
-    return ChosenReference(record.original, record.mesh, False, 0.0)
+    return ChosenReference(record.original, record.mesh, 0, 0.0)

@@ -16,7 +16,7 @@ class TrainingBatch(NamedTuple):
 
     Attributes:
         references: as the decoder gets them, before the post filter.
-        coded: [B, K], 1 where a reference picture was coded, 0 where it is an original.
+        q_idx: [B, K], how coarsely each reference picture was coded, 1 to 255; 0 where it is an original.
         frames: T frames, in order. ``previous`` holds the true previous frame, of the first frame one that
             looks as if it was put out; training over several frames puts the generator's output in its place.
             ``patches`` fit the first reference picture before the post filter.
@@ -26,7 +26,7 @@ class TrainingBatch(NamedTuple):
     """
 
     references: References
-    coded: Tensor
+    q_idx: Tensor
     frames: tuple[FrameInputs, ...]
     targets: Tensor
     windows: Tensor | None
@@ -38,7 +38,7 @@ class Sample(NamedTuple):
     pictures: Tensor
     reference_labels: Tensor
     reference_meshes: Tensor
-    coded: Tensor
+    q_idx: Tensor
     meshes: Tensor
     labels: Tensor
     fields: Tensor
@@ -74,4 +74,4 @@ def collate(samples: Sequence[Sample], windows: bool) -> TrainingBatch:
     )
     references = References(stack("pictures"), stack("reference_labels"), stack("reference_meshes"))
     where = stack("window") if windows else None
-    return TrainingBatch(references, stack("coded"), frames, stack("targets"), where)
+    return TrainingBatch(references, stack("q_idx"), frames, stack("targets"), where)

@@ -47,12 +47,14 @@ class Still:
         picture: as decoded, [S, S, 3].
         clean: after the post filter, the same shape.
         mesh: [478, 3] float32, crop units.
+        q_idx: how coarsely it was coded, 0 to 255.
         crop: where it was cut out.
     """
 
     picture: U8Array
     clean: U8Array
     mesh: F32Array
+    q_idx: int
     crop: CropTransform
 
 
@@ -72,7 +74,8 @@ def read_stills(stream: Path, model: AdaptiveGenerator) -> list[Still]:
     if not found:
         raise BitstreamError(f"{stream}: no reference picture can be read")
     return [
-        Still(r.picture, restored(r.picture, model), np.asarray(r.mesh, np.float32), r.crop) for r in found
+        Still(r.picture, restored(r.picture, r.q_idx, model), np.asarray(r.mesh, np.float32), r.q_idx, r.crop)
+        for r in found
     ]
 
 
@@ -140,7 +143,7 @@ class SelfPairs(Dataset[TrainingBatch]):
             pictures=reference[None],
             reference_labels=geometry.labels(mesh[None]),
             reference_meshes=torch.from_numpy(mesh[None]),
-            coded=torch.zeros(1),
+            q_idx=torch.zeros(1),
             meshes=torch.from_numpy(now),
             labels=geometry.labels(now),
             fields=fields[:, None],
@@ -163,9 +166,8 @@ def bent_trials(stills: list[Still], count: int, seed: int) -> list[Trial]:
     for number in range(count):
         still = stills[number % len(stills)]
         copy, mesh = bent(planes(still.picture), still.mesh, rng)
-        trials.append(
-            Trial(to_pixels(copy[None], len(still.picture))[0], mesh, [Shown(still.clean, still.mesh, None)])
-        )
+        shown = [Shown(still.clean, still.mesh, None)]
+        trials.append(Trial(to_pixels(copy[None], len(still.picture))[0], mesh, shown, q_idx=still.q_idx))
     return trials
 
 
@@ -173,7 +175,7 @@ def real_trials(stills: list[Still], target: Still) -> list[Trial]:
     """Trials that ask for one reference picture from others of the same crop."""
     shown = Shown(target.clean, target.mesh, None)
     return [
-        Trial(still.picture, still.mesh, [shown])
+        Trial(still.picture, still.mesh, [shown], q_idx=still.q_idx)
         for still in stills
         if still is not target and still.crop == target.crop
     ]

@@ -69,15 +69,16 @@ class Unrolled(nn.Module):
     def _restored(self, batch: TrainingBatch) -> References:
         """The references with the coded ones filtered."""
         flat = batch.references.pictures.flatten(0, 1)
-        coded = batch.coded.flatten() > 0
+        q_idx = batch.q_idx.flatten()
+        coded = q_idx > 0
         if coded.any():
-            filtered = self.model.restorer(flat[coded]).to(flat.dtype).clamp(0, 1)
+            filtered = self.model.restorer(flat[coded], q_idx[coded]).to(flat.dtype).clamp(0, 1)
             flat = flat.index_copy(0, torch.nonzero(coded).squeeze(1), filtered)
         return batch.references._replace(pictures=flat.reshape(batch.references.pictures.shape))
 
 
 def _windows_each(batch: TrainingBatch) -> int:
-    return 1 if batch.windows is None else len(batch.windows) // len(batch.coded)
+    return 1 if batch.windows is None else len(batch.windows) // len(batch.q_idx)
 
 
 def repeat(tensors: _T, count: int) -> _T:

@@ -146,6 +146,7 @@ class Pack:
             quality=self.takes[take].ref_quality,
             take=take,
             pts=self._int("references.pts", j),
+            q_idx=self._int("references.q_idx", j),
         )
 
     def still(self, k: int) -> StillRecord:
@@ -157,6 +158,7 @@ class Pack:
             original=self._picture("frames.picture", frame, take),
             quality=self._int("stills.quality", k),
             frame=frame,
+            q_idx=self._int("stills.q_idx", k),
         )
 
     def entries_of_reference(self, j: int) -> range:

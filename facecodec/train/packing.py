@@ -39,6 +39,7 @@ class ReferenceEntry:
     original: PictureData
     mesh: F32Array
     pts: int
+    q_idx: int
     palette: tuple[PatchEntry, ...] = ()
 
 
@@ -65,6 +66,7 @@ class StillEntry:
     coded: PictureData
     frame: int
     quality: int
+    q_idx: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +114,7 @@ class _Tables:
                 take=row,
                 mesh=_mesh(reference.mesh),
                 pts=reference.pts,
+                q_idx=reference.q_idx,
             )
         for run in entry.runs:
             for frame in run:
@@ -119,7 +122,8 @@ class _Tables:
             self.columns["runs.offsets"].append(len(run))
         for still in entry.stills:
             coded = self._picture(still.coded)
-            self._row("stills", coded=coded, frame=first_frame + still.frame, quality=still.quality)
+            place = first_frame + still.frame
+            self._row("stills", coded=coded, frame=place, quality=still.quality, q_idx=still.q_idx)
 
     def _add_palette(self, reference: ReferenceEntry, row: int) -> None:
         for patch in reference.palette:
@@ -242,6 +246,7 @@ def entries(pack: Pack) -> Iterator[tuple[Clip, TakeEntry]]:
                 Stored(pack, int(pack.column("stills.coded")[k])),
                 places[int(stills[k])],
                 int(pack.column("stills.quality")[k]),
+                int(pack.column("stills.q_idx")[k]),
             )
             for k in range(pack.n_stills)
             if int(stills[k]) in places
@@ -250,14 +255,15 @@ def entries(pack: Pack) -> Iterator[tuple[Clip, TakeEntry]]:
 
 
 def _reference_entry(pack: Pack, j: int) -> ReferenceEntry:
-    coded, original, mesh, pts = (
-        pack.column(f"references.{name}")[j] for name in ("coded", "original", "mesh", "pts")
+    coded, original, mesh, pts, q_idx = (
+        pack.column(f"references.{name}")[j] for name in ("coded", "original", "mesh", "pts", "q_idx")
     )
     return ReferenceEntry(
         Stored(pack, int(coded)),
         Stored(pack, int(original)),
         mesh / np.float32(MESH_SCALE),
         int(pts),
+        int(q_idx),
         tuple(_patch_entry(pack, e) for e in pack.entries_of_reference(j)),
     )
 

@@ -251,7 +251,7 @@ def main(
     run: Annotated[int, typer.Option(help="consecutive frames of a run")] = 8,
     encoded: Annotated[int, typer.Option(help="frames to encode for a take")] = 130,
     qp: Annotated[str, typer.Option(help="motion QP, LOW:HIGH")] = "12:26",
-    ref_quality: Annotated[str, typer.Option(help="quality of reference pictures, LOW:HIGH")] = "35:75",
+    ref_quality: Annotated[str, typer.Option(help="quality of reference pictures, LOW:HIGH")] = "50:90",
     stills: Annotated[float, typer.Option(help="coded stills a take, on average")] = 3.5,
     size: Annotated[int, typer.Option(metavar="256|512", help="largest side of the pictures")] = 256,
     varied: Annotated[bool, typer.Option(help="takes start anywhere in the clip")] = True,

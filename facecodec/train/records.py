@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from facecodec.types import F32Array, U8Array
 
-FORMAT = "facecodec-pack-2"
+FORMAT = "facecodec-pack-3"
 MESH_SCALE = 1 << 14
 """Meshes are stored as int16 in 1/16384 of the crop's side."""
 POINTS = 478
@@ -19,6 +19,7 @@ TENSORS = {
     "references.take": "int32",
     "references.mesh": "int16",
     "references.pts": "int64",
+    "references.q_idx": "int32",
     "entries.picture": "int32",
     "entries.reference": "int32",
     "entries.region": "int32",
@@ -40,6 +41,7 @@ TENSORS = {
     "stills.coded": "int32",
     "stills.frame": "int32",
     "stills.quality": "int32",
+    "stills.q_idx": "int32",
 }
 """Every tensor of the file and its type."""
 
@@ -91,6 +93,7 @@ class ReferenceRecord:
         quality: quality it was coded at, 0 to 100.
         take: row of its take.
         pts: its time in ticks of the take.
+        q_idx: how coarsely it was coded, ``base_q_idx`` of AV1: 0 to 255.
     """
 
     coded: U8Array
@@ -99,6 +102,7 @@ class ReferenceRecord:
     quality: int
     take: int
     pts: int
+    q_idx: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,9 +160,11 @@ class StillRecord:
         original: source crop, [S, S, 3] uint8 RGB.
         quality: quality it was coded at, 0 to 100.
         frame: row of the frame.
+        q_idx: how coarsely it was coded, ``base_q_idx`` of AV1: 0 to 255.
     """
 
     coded: U8Array
     original: U8Array
     quality: int
     frame: int
+    q_idx: int

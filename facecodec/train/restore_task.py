@@ -29,10 +29,12 @@ class RestoreBatch(NamedTuple):
     Attributes:
         coded: [B, 3, h, h] in [0, 1].
         original: the same places before coding.
+        q_idx: [B], how coarsely each was coded, 1 to 255.
     """
 
     coded: Tensor
     original: Tensor
+    q_idx: Tensor
 
 
 class RestoreSamples(Dataset[RestoreBatch]):
@@ -78,7 +80,7 @@ class RestoreSamples(Dataset[RestoreBatch]):
         pairs = [self._pair(np.random.default_rng((self._seed, step, slot))) for slot in range(self._batch)]
         return RestoreBatch(*(torch.stack(side) for side in zip(*pairs, strict=True)))
 
-    def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         pack, is_still, row = self._rows[int(rng.integers(len(self._rows)))]
         record = pack.still(row) if is_still else pack.reference(row)
         side = len(record.coded)
@@ -90,7 +92,7 @@ class RestoreSamples(Dataset[RestoreBatch]):
             to_planes(picture[y : y + crop, x : x + crop], colours).flip(turn)
             for picture in (record.coded, record.original)
         )
-        return coded, original
+        return coded, original, torch.tensor(float(record.q_idx))
 
 
 def _large_enough(pack: Pack, is_still: bool, side: int) -> list[int]:
@@ -101,10 +103,14 @@ def _large_enough(pack: Pack, is_still: bool, side: int) -> list[int]:
 
 
 @torch.no_grad()
-def restored(picture: U8Array, model: AdaptiveGenerator) -> U8Array:
-    """A decoded reference picture [S, S, 3] after the post filter, at a size that it takes and back."""
+def restored(picture: U8Array, q_idx: int, model: AdaptiveGenerator) -> U8Array:
+    """A decoded reference picture [S, S, 3], coded so coarsely, after the post filter.
+
+    It is filtered at a size that the filter takes, and brought back.
+    """
     fitting = render.to_planes(picture, SIZE_MULTIPLE, next(model.parameters()).device)[None]
-    made = model.restorer(fitting.contiguous(memory_format=torch.channels_last))
+    coarse = torch.tensor([q_idx], device=fitting.device)
+    made = model.restorer(fitting.contiguous(memory_format=torch.channels_last), coarse)
     return np.asarray(render.to_pixels(made.float().clamp(0, 1), len(picture))[0])
 
 
@@ -112,6 +118,7 @@ class _Pair(NamedTuple):
     coded: U8Array
     original: U8Array
     mesh: F32Array
+    q_idx: int
 
 
 def _fixed_pairs(pack: Pack, count: int) -> list[_Pair]:
@@ -121,10 +128,11 @@ def _fixed_pairs(pack: Pack, count: int) -> list[_Pair]:
     for row in spread(total, count):
         if pack.n_references:
             reference = pack.reference(row)
-            pairs.append(_Pair(reference.coded, reference.original, reference.mesh))
+            pairs.append(_Pair(reference.coded, reference.original, reference.mesh, reference.q_idx))
         else:
             still = pack.still(row)
-            pairs.append(_Pair(still.coded, still.original, pack.meshes([still.frame])[0]))
+            mesh = pack.meshes([still.frame])[0]
+            pairs.append(_Pair(still.coded, still.original, mesh, still.q_idx))
     return pairs
 
 
@@ -161,8 +169,8 @@ class RestoreTask(Task):
 
     def outcome(self, network: nn.Module, batch: Any, stage: Stage) -> Outcome:
         """Filter the windows."""
-        coded, original = batch
-        made = network(coded.contiguous(memory_format=torch.channels_last)).float()
+        coded, original, q_idx = batch
+        made = network(coded.contiguous(memory_format=torch.channels_last), q_idx).float()
         wanted = self.config.losses
         terms = LossTerms(pixel=charbonnier(made, original))
         if self.deep is not None:
@@ -183,7 +191,7 @@ class RestoreTask(Task):
         before, after, rows = [], [], []
         places = spread(len(self.shown), tiles) if tiles else []
         for number, pair in enumerate(self.shown):
-            made = restored(pair.coded, model)
+            made = restored(pair.coded, pair.q_idx, model)
             before.append(self.judge.score(pair.original, pair.coded, pair.mesh))
             after.append(self.judge.score(pair.original, made, pair.mesh))
             if number in places:

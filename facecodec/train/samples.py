@@ -157,7 +157,7 @@ class GeneratorSamples(Dataset[TrainingBatch]):
             pictures=pictures,
             reference_labels=geometry.labels(ref_meshes),
             reference_meshes=torch.from_numpy(ref_meshes),
-            coded=torch.tensor([float(ref.coded) for ref in chosen.references]),
+            q_idx=torch.tensor([float(ref.q_idx) for ref in chosen.references]),
             meshes=torch.from_numpy(now),
             labels=geometry.labels(now),
             fields=fields[1:],

@@ -21,6 +21,7 @@ from facecodec.media.reader import VideoReader
 from facecodec.refpic.buffer import Reference
 from facecodec.refpic.intra import decode_still, encode_still
 from facecodec.refpic.palette import PaletteEntry
+from facecodec.refpic.quantiser import COARSEST, base_q_idx
 from facecodec.track.crop import crop_picture
 from facecodec.train.packing import FrameEntry, PatchEntry, ReferenceEntry, StillEntry, TakeEntry
 from facecodec.train.pictures import jpeg, webp
@@ -28,7 +29,7 @@ from facecodec.train.records import Take
 from facecodec.train.selection import Judged, choose_runs, extremes, judge
 from facecodec.types import F32Array, F64Array, U8Array
 
-_STILL_QUALITIES = (30, 85)
+_STILL_QUALITIES = (40, 92)
 _STILL_WEBP = 100
 _UNHEARD = 1e-3
 """Palette entries of less weight in a frame are left out, as the generators do."""
@@ -51,7 +52,7 @@ class TakeSettings:
     """
 
     qp: tuple[int, int] = (12, 26)
-    ref_quality: tuple[int, int] = (35, 75)
+    ref_quality: tuple[int, int] = (50, 90)
     frames: int = 48
     run: int = 8
     encoded: int = 130
@@ -144,7 +145,7 @@ def make_take(video: Path, name: str, number: int, count: int, settings: TakeSet
     side = crops[0].shape[0]
     take = Take(0, qp, quality, side, stream.grid, round(start_s, 6), time_base)
     references = [
-        ReferenceEntry(webp(r.picture), jpeg(original), np.asarray(r.mesh, np.float32), r.pts, _patches(own))
+        _reference(r, original, own)
         for r, original, own in zip(stream.references, originals, stream.palettes, strict=True)
     ]
     entries = [[_frame(stream, crops, t) for t in run] for run in runs]
@@ -209,6 +210,12 @@ def _add_shown(stream: _Stream, motion: DecodedMotion, decoder: MotionDecoder) -
         stream.shown.append(tuple((row, weight) for row, weight in pairs if weight > _UNHEARD))
 
 
+def _reference(reference: Reference, original: U8Array, palette: list[PaletteEntry]) -> ReferenceEntry:
+    mesh = np.asarray(reference.mesh, np.float32)
+    coded, source = webp(reference.picture), jpeg(original)
+    return ReferenceEntry(coded, source, mesh, reference.pts, reference.q_idx, _patches(palette))
+
+
 def _patches(palette: list[PaletteEntry]) -> tuple[PatchEntry, ...]:
     return tuple(
         PatchEntry(webp(e.patch), e.region, e.rect, np.asarray(e.shape, np.float32)) for e in palette
@@ -250,5 +257,10 @@ def _stills(pictures: list[U8Array], mean: float, rng: np.random.Generator) -> l
         picture = pictures[i]
         still = encode_still(picture, quality, speed="best" if rng.random() < 0.5 else "realtime")
         decoded = decode_still(still, width=picture.shape[1], height=picture.shape[0])
-        out.append(StillEntry(webp(decoded, _STILL_WEBP), i, quality))
+        out.append(StillEntry(webp(decoded, _STILL_WEBP), i, quality, _coarseness(still)))
     return out
+
+
+def _coarseness(still: bytes) -> int:
+    q_idx = base_q_idx(still)
+    return COARSEST if q_idx is None else q_idx

@@ -14,6 +14,7 @@ from torch import Tensor
 from facecodec.errors import WeightsError
 from facecodec.generator.adaptive import SIZE_MULTIPLE, AdaptiveGenerator, Synthesis
 from facecodec.generator.render import StreamRenderer
+from facecodec.generator.restore import COARSEST
 from facecodec.generator.select import WARP, WARP_NAME, Generator, LoadedGenerator, WarpRenderer
 from facecodec.generator.streaming import Stream
 from facecodec.metrics.landmark import Box, expression_boxes
@@ -126,12 +127,14 @@ class Trial(NamedTuple):
         mesh: its mesh, [478, 3], crop units.
         frames: what should come out.
         palette: entries, and how much of them the frames show; None for none.
+        q_idx: how coarsely the reference picture was coded, 0 to 255.
     """
 
     picture: U8Array
     mesh: F32Array
     frames: list[Shown]
     palette: FramePalette | None = None
+    q_idx: int = COARSEST
 
 
 def trials_of(pack: Pack, frames: int) -> list[Trial]:
@@ -148,7 +151,7 @@ def trials_of(pack: Pack, frames: int) -> list[Trial]:
         reference = pack.reference(records[0].reference)
         shown = [Shown(record.picture, record.mesh, record.scene) for record in records]
         palette = palette_of(pack, records[0].reference, rows)
-        out.append(Trial(reference.coded, reference.mesh, shown, palette))
+        out.append(Trial(reference.coded, reference.mesh, shown, palette, reference.q_idx))
     return out
 
 
@@ -162,7 +165,7 @@ def renderer_of(
 
 def render(renderer: StreamRenderer, trial: Trial) -> list[U8Array]:
     """The frames of a trial, [S, S, 3] each; the last one is made in a call of its own."""
-    renderer.put(0, trial.picture, trial.mesh.astype(np.float64))
+    renderer.put(0, trial.picture, trial.mesh.astype(np.float64), trial.q_idx)
     palette = trial.palette
     if palette is not None:
         renderer.put_palette(0, palette.patches)

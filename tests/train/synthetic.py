@@ -41,14 +41,14 @@ def make_pack(path: Path, clips: int = 2, side: int = SIDE) -> Path:
     takes = []
     for number in range(clips):
         first = _picture(rng, 0.0, side)
-        reference = ReferenceEntry(webp(first, 40), jpeg(first), _mesh(0.0), 0)
+        reference = ReferenceEntry(webp(first, 40), jpeg(first), _mesh(0.0), 0, 120)
         run, stills = [], []
         for t in range(_FRAMES):
             shift = 0.012 * t * (1 - 2 * (number % 2))
             picture = _picture(rng, shift, side)
             scene = np.zeros((5, 5, 2), np.float32)
             run.append(FrameEntry(jpeg(picture), _mesh(shift), scene, 0, t, t))
-            stills.append(StillEntry(webp(picture, 30), t, 30))
+            stills.append(StillEntry(webp(picture, 30), t, 30, 180))
         take = Take(0, 18, 55, side, 5, 0.0, Fraction(1, 25))
         takes.append((Clip(f"{number}.mp4", f"person {number}"), TakeEntry(take, [reference], [run], stills)))
     write_pack(path, takes, overwrite=True)

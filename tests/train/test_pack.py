@@ -54,7 +54,7 @@ def take_entry(
     references = []
     for n in range(2):
         palette = tuple(patch_entry(rng, region) for region in (2, 0, 2)[n:])
-        references.append(ReferenceEntry(webp(picture(rng)), jpeg(picture(rng)), mesh(rng), 7 + n, palette))
+        references.append(ReferenceEntry(webp(picture(rng)), jpeg(picture(rng)), mesh(rng), 7 + n, 90 + n, palette))
     made, at = [], 0
     for number, length in enumerate(runs):
         run = []
@@ -65,7 +65,7 @@ def take_entry(
             run.append(frame)
         made.append(run)
         at += length + 5
-    coded = [StillEntry(webp(picture(rng), 100), frame, 30 + frame) for frame in stills]
+    coded = [StillEntry(webp(picture(rng), 100), frame, 30 + frame, 100 + frame) for frame in stills]
     return TakeEntry(Take(0, 18, 55, SIDE, grid, 0.5, Fraction(1, 2500)), references, made, coded)
 
 
@@ -152,20 +152,20 @@ def test_pictures_come_back_as_rgb(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     shown, before = picture(rng), picture(rng)
     entry = take_entry(rng, (1,), 0, ())
-    references = [ReferenceEntry(webp(shown), jpeg(before), mesh(rng), 3)]
+    references = [ReferenceEntry(webp(shown), jpeg(before), mesh(rng), 3, 120)]
     runs = [[FrameEntry(jpeg(shown), mesh(rng), None, 0, 0, 0)]]
     out = tmp_path / "p.safetensors"
-    stills = [StillEntry(webp(before), 0, 44)]
+    stills = [StillEntry(webp(before), 0, 44, 130)]
     write_pack(out, [(Clip("c", "c"), TakeEntry(entry.take, references, runs, stills))])
     pack = Pack.open(out)
     reference, still = pack.reference(0), pack.still(0)
     assert np.array_equal(reference.coded, shown)
     assert np.abs(reference.original.astype(int) - before).mean() < 1.5
     assert np.abs(pack.frame(0).picture.astype(int) - shown).mean() < 1.5
-    assert (reference.quality, reference.pts, reference.take) == (55, 3, 0)
+    assert (reference.quality, reference.pts, reference.take, reference.q_idx) == (55, 3, 0, 120)
     assert np.array_equal(still.coded, before)
     assert np.array_equal(still.original, pack.frame(0).picture)
-    assert (still.quality, still.frame) == (44, 0)
+    assert (still.quality, still.frame, still.q_idx) == (44, 0, 130)
 
 
 def test_tables_lead_from_frames_to_clips_runs_and_references(path: Path) -> None:
@@ -234,12 +234,15 @@ def test_a_reduced_take_keeps_its_own_pictures(path: Path, tmp_path: Path) -> No
         a, b = before.frame(i), after.frame(i)
         assert np.array_equal(a.picture, b.picture)
         assert np.array_equal(a.mesh, b.mesh)
-        assert np.array_equal(before.reference(a.reference).coded, after.reference(b.reference).coded)
+        kept, again = before.reference(a.reference), after.reference(b.reference)
+        assert np.array_equal(kept.coded, again.coded)
+        assert (kept.q_idx, kept.pts) == (again.q_idx, again.pts)
         assert palette_of(before, i) == palette_of(after, i)
         for (e, _), (f, _) in zip(before.shown(i), after.shown(i), strict=True):
             assert np.array_equal(before.entry(e).pixels, after.entry(f).pixels)
     for k in range(before.n_stills):
         assert np.array_equal(before.still(k).coded, after.still(k).coded)
+        assert before.still(k).q_idx == after.still(k).q_idx
         assert np.array_equal(before.still(k).original, after.still(k).original)
 
 

@@ -57,7 +57,7 @@ def take(rng: np.random.Generator, clip: int) -> TakeEntry:
     wide = torch.nn.functional.interpolate(torch.from_numpy(coarse), (SIDE, SIDE + 32), mode="bicubic")
     picture = wide[0].permute(1, 2, 0).clamp(0, 255).byte().numpy()
     coded = np.clip(picture.astype(int) + 12, 0, 255).astype(np.uint8)
-    references = [ReferenceEntry(webp(view(coded, 0)), webp(view(picture, 0)), face(0), 0)]
+    references = [ReferenceEntry(webp(view(coded, 0)), webp(view(picture, 0)), face(0), 0, 77)]
     runs, at = [], 0
     for length in RUNS:
         run = []
@@ -67,7 +67,7 @@ def take(rng: np.random.Generator, clip: int) -> TakeEntry:
             run.append(FrameEntry(webp(view(picture, n)), face(n * STEP), scene, 0, n, n))
         runs.append(run)
         at += length
-    stills = [StillEntry(webp(view(coded, n)), n, 40) for n in range(3)]
+    stills = [StillEntry(webp(view(coded, n)), n, 40, 160) for n in range(3)]
     return TakeEntry(Take(clip, 20, 50, SIDE, 5, 0.0, Fraction(1, 25)), references, runs, stills)
 
 
@@ -104,7 +104,7 @@ def test_shapes_and_ranges(pack: Pack) -> None:
     assert batch.references.pictures.shape == (3, count, 3, SIDE, SIDE)
     assert batch.references.labels.shape == (3, count, LABELS, SIDE // 2, SIDE // 2)
     assert batch.references.meshes.shape == (3, count, 478, 3)
-    assert batch.coded.shape == (3, count)
+    assert batch.q_idx.shape == (3, count)
     assert batch.targets.shape == (3, 2, 3, SIDE, SIDE)
     assert len(batch.frames) == 2
     for frame in batch.frames:
@@ -201,8 +201,8 @@ def test_reference_pictures_are_coded_or_not_as_asked(pack: Pack) -> None:
     plain = {"other_reference": 0.0, "colour": NO_COLOUR}
     coded = samples(pack, original=0.0, **plain)[0]
     uncoded = samples(pack, original=1.0, **plain)[0]
-    assert coded.coded.tolist() == [[1.0]] * 3
-    assert uncoded.coded.tolist() == [[0.0]] * 3
+    assert coded.q_idx.tolist() == [[77.0]] * 3
+    assert uncoded.q_idx.tolist() == [[0.0]] * 3
     lighter = coded.references.pictures - uncoded.references.pictures
     assert float(lighter.mean()) == pytest.approx(12 / 255, abs=0.01)
     assert coded.references.meshes.equal(uncoded.references.meshes)
@@ -390,6 +390,7 @@ def test_restore_crops_show_one_place_before_and_after_coding(pack: Pack) -> Non
     data = RestoreSamples([pack], batch=8, crop=32, colour=NO_COLOUR, seed=1)
     batch = data[0]
     assert batch.coded.shape == batch.original.shape == (8, 3, 32, 32)
+    assert set(batch.q_idx.tolist()) == {77.0, 160.0}
     lighter = batch.coded - batch.original
     assert torch.allclose(lighter, torch.full_like(lighter, 12 / 255), atol=0.04)
     assert same(data[0], RestoreSamples([pack], batch=8, crop=32, colour=NO_COLOUR, seed=1)[0])

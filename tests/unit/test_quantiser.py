@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facecodec.generator.restore import COARSEST, filter_strength
 from facecodec.refpic.av1 import crf_of_quality
 from facecodec.refpic.intra import encode_still
 from facecodec.refpic.predicted import KeyPicture, encode_key, encode_predicted
@@ -49,9 +48,3 @@ def test_no_bytes_make_it_fail(data: bytes, place: int):
     for made in (data, key + data, key[:place] + data):
         found = base_q_idx(made)
         assert found is None or 0 <= found <= 255
-
-
-def test_finer_pictures_are_filtered_less():
-    assert filter_strength(0) == 0.0
-    assert 0.3 < filter_strength(56) < filter_strength(76) < filter_strength(96) < 1.0
-    assert filter_strength(120) == filter_strength(COARSEST) == 1.0
