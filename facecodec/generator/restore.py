@@ -14,7 +14,7 @@ from facecodec.generator.layers import Enlarge, ResidualBlock, activate, conv, z
 COARSEST = 255
 """Greatest ``base_q_idx`` of AV1; also of pictures of which nothing is known."""
 _FINE = 16
-"""Below this one less than the whole correction is applied, and none to a picture that was never coded (0)."""
+"""Below this one less than the whole correction is applied, and none to a picture that was not coded (0)."""
 
 
 class Restorer(nn.Module):

@@ -157,7 +157,8 @@ class TrainConfig:
         limits: end of the run, checkpoints, validation.
         sequential: give the generator its previous output.
         patches: lay the palette entries over the warp that a decoder would show, in most samples.
-        precision: ``bf16`` runs the networks under autocast; weights and moments stay float32.
+        precision: ``bf16`` runs the networks under autocast; weights and moments stay float32. ``auto`` does
+            where the device has instructions for it.
         seed: of the weights and of the order of the samples.
         workers: processes that make samples; 0 makes them between the steps.
         threads: of torch in this process; 0 leaves them as they are.
@@ -176,7 +177,7 @@ class TrainConfig:
     limits: Limits = field(default_factory=Limits)
     sequential: bool = True
     patches: bool = True
-    precision: Literal["bf16", "f32"] = "bf16"
+    precision: Literal["auto", "bf16", "f32"] = "auto"
     seed: int = 0
     workers: int = 0
     threads: int = 0
@@ -188,7 +189,7 @@ class TrainConfig:
         _require(len(self.stages) > 0, "stages", self.stages, "at least one")
         _require(1 <= self.vgg_levels <= 5, "vgg_levels", self.vgg_levels, "1 to 5")
         _require(0 < self.vgg_share <= 1, "vgg_share", self.vgg_share, "above 0, to 1")
-        _require(self.precision in ("bf16", "f32"), "precision", self.precision, "bf16, f32")
+        _require(self.precision in ("auto", "bf16", "f32"), "precision", self.precision, "auto, bf16, f32")
         _require(self.device in ("auto", "cpu", "cuda"), "device", self.device, "auto, cpu, cuda")
         _require(0 <= self.workers <= 256, "workers", self.workers, "0 to 256")
         _require(0 <= self.threads <= 1024, "threads", self.threads, "0 to 1024")

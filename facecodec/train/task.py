@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from facecodec.generator.adaptive import AdaptiveGenerator
+from facecodec.generator.select import pick_device
 from facecodec.train.config import Stage, TrainConfig
 from facecodec.train.logs import Value
 from facecodec.train.losses import LossTerms, PerceptualLoss
@@ -103,6 +104,22 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
+def uses_bf16(config: TrainConfig, device: torch.device | None = None) -> bool:
+    """Whether the networks of a run compute in bfloat16.
+
+    Args:
+        config: of the run. ``auto`` takes it on GPUs, and on processors that have instructions for it: others
+            take three times as long with it as with float32.
+        device: where they compute; None for where the config says.
+    """
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    if (device or pick_device(config.device)).type == "cuda":
+        return True
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))
+
+
 def deep_loss(config: TrainConfig, *weights: float) -> PerceptualLoss | None:
     """The deep features of a run, or None where all of the terms that use them have no weight.
 
@@ -111,5 +128,5 @@ def deep_loss(config: TrainConfig, *weights: float) -> PerceptualLoss | None:
     """
     if not any(weights):
         return None
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if uses_bf16(config) else torch.float32
     return PerceptualLoss(config.vgg_levels, dtype, config.vgg_share)

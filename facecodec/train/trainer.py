@@ -26,7 +26,7 @@ from facecodec.train.discriminator import (
 from facecodec.train.ema import Ema
 from facecodec.train.losses import LossTerms
 from facecodec.train.processes import Processes
-from facecodec.train.task import Outcome, Task, to_device
+from facecodec.train.task import Outcome, Task, to_device, uses_bf16
 
 _TRIES = 20
 """Steps in a row whose gradient may be no number; they are left out."""
@@ -85,6 +85,7 @@ class Trainer:
         self.processes = Processes(config.device)
         self.device = self.processes.device
         task.to(self.device)
+        self._bf16 = uses_bf16(config, self.device)
         self.parameters = task.parameters()
         self.ema = Ema(task.model, config.optimiser.ema_decay)
         self.optimiser = self._adam(self.parameters, 1.0)
@@ -170,7 +171,7 @@ class Trainer:
         return [Figure("loss", loss.detach()), *figures, Figure("gradient", norm)]
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
 
     def _update(self, optimiser: torch.optim.Adam, parameters: list[nn.Parameter], rate: float) -> float:
         """Clip and step; the norm of the gradient before clipping."""

@@ -25,6 +25,7 @@ from facecodec.train.loop import train
 from facecodec.train.losses import LossWeights
 from facecodec.train.pack import Pack
 from facecodec.train.run import RunOptions, make_model, make_task, run_training
+from facecodec.train.task import uses_bf16
 from facecodec.train.trainer import DivergedError, Trainer, learning_rate
 from facecodec.train.validate import planes, render, renderer_of, trials_of
 from tests.train.synthetic import make_pack
@@ -332,3 +333,20 @@ def test_a_run_needs_no_media_library(pack: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "done after 1 steps" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "told", "bf16"),
+    [
+        ("bf16", "cpu", {}, True),
+        ("f32", "cuda", {"avx512_bf16": True}, False),
+        ("auto", "cuda", {}, True),
+        ("auto", "cpu", {"avx512_bf16": False, "amx_bf16": True}, True),
+        ("auto", "cpu", {"avx512_bf16": False, "avx512_f": True}, False),
+    ],
+)
+def test_bfloat16_is_for_devices_that_have_it(
+    monkeypatch: pytest.MonkeyPatch, precision: str, device: str, told: dict[str, bool], bf16: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
+    assert uses_bf16(replace(DEBUG, precision=precision), torch.device(device)) == bf16

@@ -54,7 +54,9 @@ def take_entry(
     references = []
     for n in range(2):
         palette = tuple(patch_entry(rng, region) for region in (2, 0, 2)[n:])
-        references.append(ReferenceEntry(webp(picture(rng)), jpeg(picture(rng)), mesh(rng), 7 + n, 90 + n, palette))
+        references.append(
+            ReferenceEntry(webp(picture(rng)), jpeg(picture(rng)), mesh(rng), 7 + n, 90 + n, palette)
+        )
     made, at = [], 0
     for number, length in enumerate(runs):
         run = []
