@@ -29,6 +29,7 @@ from facecodec.motion.shape import levels_to_mesh, mesh_to_levels
 from facecodec.motion_decoder import DecodedMotion, MotionDecoder
 from facecodec.refpic.buffer import Reference
 from facecodec.refpic.intra import decode_still, encode_still
+from facecodec.refpic.quantiser import coarseness
 from facecodec.types import F32Array, U8Array
 
 REGIONS = (RIGHT_EYE + RIGHT_IRIS, LEFT_EYE + LEFT_IRIS, OUTER_LIPS)
@@ -173,7 +174,8 @@ class ExtraDecoder:
         for span in _spans(stream, len(self._source)):
             used = [first + i for first, group in span.groups for i in range(len(group.pts))]
             rows = np.array([row for row in used if row < len(self._source)])
-            references = [self._prepare(span.reference.picture, span.reference.mesh)]
+            own = span.reference
+            references = [self._prepare(own.picture, own.mesh, own.q_idx)]
             references += self._more(span.reference, rows)
             palettes = self._palettes(span.reference, rows) if self._extras.patches else None
             state = self._model.new_state()
@@ -191,20 +193,20 @@ class ExtraDecoder:
     def _now(self) -> float:
         return time.process_time() if self._device.type == "cpu" else time.perf_counter()
 
-    def _prepare(self, picture: U8Array, mesh: np.ndarray) -> Any:
+    def _prepare(self, picture: U8Array, mesh: np.ndarray, q_idx: int) -> Any:
         planes = to_planes(picture, self._multiple, self._device)
-        return self._model.prepare(planes, to_tensor(mesh, self._device))
+        return self._model.prepare(planes, to_tensor(mesh, self._device), q_idx)
 
-    def _coded(self, row: int) -> tuple[U8Array, F32Array, int]:
-        """A source frame as a reference picture would show it, its mesh, and their bytes."""
+    def _coded(self, row: int) -> tuple[Any, int]:
+        """A source frame as a reference picture, ready for the generator, and its bytes."""
         picture = self._source[row]
         levels = mesh_to_levels(np.asarray(self._track[row], np.float64))
         mesh = np.asarray(levels_to_mesh(levels), np.float32)
         if self._extras.quality is None:
-            return picture, mesh, 0
+            return self._prepare(picture, mesh, 0), 0
         still = encode_still(picture, self._extras.quality)
         decoded = decode_still(still, width=picture.shape[1], height=picture.shape[0])
-        return decoded, mesh, len(still) + len(encode_mesh(levels))
+        return self._prepare(decoded, mesh, coarseness(still)), len(still) + len(encode_mesh(levels))
 
     def _more(self, reference: Reference, rows: np.ndarray) -> list[Any]:
         """The added reference pictures."""
@@ -212,9 +214,9 @@ class ExtraDecoder:
         seed = shapes(np.asarray(reference.mesh, np.float32)[None])[0]
         out = []
         for number in farthest(seed, shapes(self._track[rows]), count):
-            picture, mesh, size = self._coded(int(rows[number]))
+            prepared, size = self._coded(int(rows[number]))
             self._bytes += size
-            out.append(self._prepare(picture, mesh))
+            out.append(prepared)
         return out
 
     def _palettes(self, reference: Reference, rows: np.ndarray) -> list[_Palette]:
@@ -227,8 +229,7 @@ class ExtraDecoder:
             chosen = farthest(seed[0], there, count)
             for number in chosen:
                 if number not in kept:
-                    picture, mesh, _ = self._coded(int(rows[number]))
-                    kept[number] = self._prepare(picture, mesh).geometry
+                    kept[number] = self._coded(int(rows[number]))[0].geometry
             out.append(_Palette(np.concatenate([seed, there[chosen]]), [kept[n] for n in chosen]))
         return out
 

@@ -25,7 +25,7 @@ from facecodec.refpic.buffer import Reference, ReferenceBuffer
 from facecodec.refpic.intra import decode_still
 from facecodec.refpic.palette import Palette, PaletteEntry, Rect, cut_mosaic, mosaic_layout
 from facecodec.refpic.predicted import decode_picture, decode_predicted, is_key
-from facecodec.refpic.quantiser import COARSEST, base_q_idx
+from facecodec.refpic.quantiser import coarseness
 from facecodec.types import CropTransform, F32Array, F64Array
 
 
@@ -115,16 +115,8 @@ class MotionDecoder:
         crop = CropTransform(unit.crop_x, unit.crop_y, unit.crop_side, size)
         pts = unit.pts + self.header.start_pts
         own_key = unit.still if unit.base is None and is_key(unit.still) else b""
-        q_idx = base_q_idx(key or unit.still)
-        reference = Reference(
-            unit.ref_id,
-            pts,
-            picture,
-            levels_to_mesh(levels),
-            crop,
-            own_key,
-            COARSEST if q_idx is None else q_idx,
-        )
+        q_idx = coarseness(key or unit.still)
+        reference = Reference(unit.ref_id, pts, picture, levels_to_mesh(levels), crop, own_key, q_idx)
         self.buffer.put(reference)
         self._motions[unit.ref_id] = FaceMotion(reference.mesh)
         self.palettes[unit.ref_id] = Palette(PALETTE_ENTRIES_MAX)

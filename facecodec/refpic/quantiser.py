@@ -62,6 +62,12 @@ def base_q_idx(still: bytes) -> int | None:
         return None
 
 
+def coarseness(still: bytes) -> int:
+    """``base_q_idx`` of a key frame, and :data:`COARSEST` where it cannot be read."""
+    q_idx = base_q_idx(still)
+    return COARSEST if q_idx is None else q_idx
+
+
 def _read_sequence(bits: Bits) -> _Sequence | None:
     """sequence_header_obu(), section 5.5.1; None with timing, several operating points or frame ids."""
     if bits.take(3):  # seq_profile

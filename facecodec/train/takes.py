@@ -21,7 +21,7 @@ from facecodec.media.reader import VideoReader
 from facecodec.refpic.buffer import Reference
 from facecodec.refpic.intra import decode_still, encode_still
 from facecodec.refpic.palette import PaletteEntry
-from facecodec.refpic.quantiser import COARSEST, base_q_idx
+from facecodec.refpic.quantiser import coarseness
 from facecodec.track.crop import crop_picture
 from facecodec.train.packing import FrameEntry, PatchEntry, ReferenceEntry, StillEntry, TakeEntry
 from facecodec.train.pictures import jpeg, webp
@@ -257,10 +257,5 @@ def _stills(pictures: list[U8Array], mean: float, rng: np.random.Generator) -> l
         picture = pictures[i]
         still = encode_still(picture, quality, speed="best" if rng.random() < 0.5 else "realtime")
         decoded = decode_still(still, width=picture.shape[1], height=picture.shape[0])
-        out.append(StillEntry(webp(decoded, _STILL_WEBP), i, quality, _coarseness(still)))
+        out.append(StillEntry(webp(decoded, _STILL_WEBP), i, quality, coarseness(still)))
     return out
-
-
-def _coarseness(still: bytes) -> int:
-    q_idx = base_q_idx(still)
-    return COARSEST if q_idx is None else q_idx
