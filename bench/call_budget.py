@@ -90,9 +90,9 @@ class Probe:
         take, receive, make = session.take, receiver.receive, receiver.make
         take_sound, observe, clock = receiver._sound.insert, receiver._clock.observe, receiver._clock
 
-        def note_take(reliable: bool, data: bytes) -> None:
+        def note_take(reliable: bool, data: bytes, came_s: float | None = None) -> None:
             self.took[_key(data)] = time.monotonic()
-            take(reliable, data)
+            take(reliable, data, came_s)
 
         def note_receive(channel: Any, data: bytes, now_s: float) -> None:
             self._now, self._sound_s = _key(data), None
@@ -106,6 +106,8 @@ class Probe:
         def note_observe(media_s: float, now_s: float, end_s: float) -> None:
             observe(media_s, now_s, end_s)
             at = time.monotonic()
+            if self._now not in self.took:
+                return  # came before the probe
             wait = clock._offset_at(at) - (self.took[self._now] - media_s)
             self.observed[self._now] = (
                 media_s,
