@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from facecodec.call.channels import open_channels
 from facecodec.call.playout import ShownFrame
 from facecodec.call.session import CallSession
 from facecodec.transport import Channel
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from aiortc import RTCPeerConnection
 
 _POLL_S = 0.01
-_HOW: dict[Channel, dict[str, Any]] = {
-    Channel.MOTION: {"id": 0, "ordered": False, "maxRetransmits": 0},
-    Channel.RELIABLE: {"id": 1},
-}
 
 
 class Link:
@@ -36,11 +33,9 @@ class Link:
 
     def __init__(self, connection: RTCPeerConnection, session: CallSession) -> None:
         self.session = session
-        self._connection, self._channels = connection, {}
-        for kind, how in _HOW.items():
-            channel = connection.createDataChannel(kind.value, negotiated=True, **how)
+        self._connection, self._channels = connection, open_channels(connection)
+        for kind, channel in self._channels.items():
             channel.on("message", partial(self._take, kind))
-            self._channels[kind] = channel
         self._polling = asyncio.ensure_future(self._poll())
 
     def push_frame(self, frame: Frame) -> None:

@@ -21,12 +21,14 @@ from aiortc import (
     RTCSessionDescription,
 )
 
+from facecodec.call.channels import open_channels
 from facecodec.call.dtls import prefer_short_records
 from facecodec.call.ice import WireCount, ice_settings
 from facecodec.call.sctp import SackBundling
 from facecodec.call.sctp_guard import ReceiveGuard
 from facecodec.call.sctp_pace import OwnPace
 from facecodec.errors import ConfigError, TransportError
+from facecodec.transport import Channel
 
 _log = logging.getLogger(__name__)
 
@@ -92,10 +94,8 @@ class Peer:
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         prefer_short_records(self._connection)
         self._connection.on("connectionstatechange", self._changed)
-        self._fast = self._connection.createDataChannel(
-            "motion", negotiated=True, id=0, ordered=False, maxRetransmits=0
-        )
-        self._reliable = self._connection.createDataChannel("reference", negotiated=True, id=1)
+        channels = open_channels(self._connection)
+        self._fast, self._reliable = channels[Channel.MOTION], channels[Channel.RELIABLE]
         assert self._connection.sctp is not None  # noqa: S101  the channels have made it
         sctp = self._connection.sctp
         self._pace = OwnPace(sctp)

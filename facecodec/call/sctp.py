@@ -8,10 +8,10 @@ can wait for a packet of data, in which it takes 16 bytes, and one is enough for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiortc.rtcsctptransport import Chunk, DataChunk, RTCSctpTransport, SackChunk
+
+from facecodec.call.sctp_patch import SctpPatch
 
 SACK_DELAY_S = 0.4
 """An acknowledgement waits so long for data at most; RFC 9260 forbids more than 0.5 s and advises 0.2 s, but
@@ -34,7 +34,7 @@ class _Together(Chunk):
         return self._bytes
 
 
-class SackBundling:
+class SackBundling(SctpPatch):
     """Makes an SCTP transport wait with acknowledgements; undone by :meth:`remove`.
 
     Args:
@@ -42,28 +42,18 @@ class SackBundling:
     """
 
     def __init__(self, sctp: RTCSctpTransport) -> None:
-        self._sctp: Any = sctp
+        super().__init__(sctp)
         self._send_chunk, self._send_sack = self._sctp._send_chunk, self._sctp._send_sack
         self._receive_chunk = self._sctp._receive_chunk
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0
         self._at_once = False
-        # On the instance: its own methods then come back when these are taken away.
-        for name, method in self._replacements().items():
-            setattr(self._sctp, name, method)
+        self._replace(_send_chunk=self._send_with_sack, _send_sack=self._sack, _receive_chunk=self._look_at)
 
     def remove(self) -> None:
         """Leave the transport as it was."""
         self._stop()
-        for name in self._replacements():
-            self._sctp.__dict__.pop(name, None)
-
-    def _replacements(self) -> dict[str, Callable[..., Awaitable[None]]]:
-        return {
-            "_send_chunk": self._send_with_sack,
-            "_send_sack": self._sack,
-            "_receive_chunk": self._look_at,
-        }
+        super().remove()
 
     async def _look_at(self, chunk: Chunk) -> None:
         if isinstance(chunk, DataChunk):

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, RTCSctpTransport
 
+from facecodec.call.channels import CHANNEL_IDS
+from facecodec.call.sctp_patch import SctpPatch
+
 _log = logging.getLogger(__name__)
 
-STREAMS = (0, 1)
+_STREAMS = tuple(CHANNEL_IDS.values())
 WINDOW_BYTES = 128 << 10
 """Receive window that is advertised; a sender of this program has at most 48 KiB on the way."""
 UNFINISHED_BYTES = 64 << 10
@@ -24,7 +26,7 @@ PIECES_MAX = 512
 """and pieces of them; likewise pieces that came behind one that is missing."""
 
 
-class ReceiveGuard:
+class ReceiveGuard(SctpPatch):
     """Bounds what an SCTP transport keeps; undone by :meth:`remove`.
 
     Args:
@@ -33,20 +35,15 @@ class ReceiveGuard:
     """
 
     def __init__(self, sctp: RTCSctpTransport, on_abort: Callable[[], None]) -> None:
-        made: Any = sctp
-        self._sctp, self._on_abort = made, on_abort
-        self._take_data, self._take_forward = made._receive_data_chunk, made._receive_forward_tsn_chunk
-        made._advertised_rwnd = WINDOW_BYTES
-        # On the instance: its own methods then come back when these are taken away.
-        made._receive_data_chunk, made._receive_forward_tsn_chunk = self._data, self._forward
-
-    def remove(self) -> None:
-        """Leave the transport as it was."""
-        for name in ("_receive_data_chunk", "_receive_forward_tsn_chunk"):
-            self._sctp.__dict__.pop(name, None)
+        super().__init__(sctp)
+        self._on_abort = on_abort
+        self._take_data = self._sctp._receive_data_chunk
+        self._take_forward = self._sctp._receive_forward_tsn_chunk
+        self._sctp._advertised_rwnd = WINDOW_BYTES
+        self._replace(_receive_data_chunk=self._data, _receive_forward_tsn_chunk=self._forward)
 
     async def _data(self, chunk: DataChunk) -> None:
-        if chunk.stream_id in STREAMS:
+        if chunk.stream_id in _STREAMS:
             await self._take_data(chunk)
         else:  # acknowledged, so that its sender goes on, and dropped
             self._sctp._sack_needed = True
@@ -54,7 +51,7 @@ class ReceiveGuard:
         await self._look()
 
     async def _forward(self, chunk: ForwardTsnChunk) -> None:
-        chunk.streams = [entry for entry in chunk.streams if entry[0] in STREAMS]
+        chunk.streams = [entry for entry in chunk.streams if entry[0] in _STREAMS]
         await self._take_forward(chunk)
 
     async def _look(self) -> None:

@@ -10,9 +10,10 @@ window.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from aiortc.rtcsctptransport import RTCSctpTransport
+
+from facecodec.call.sctp_patch import SctpPatch
 
 FLIGHT_MAX = 48 << 10
 """Bytes on their way and not acknowledged, beyond which nothing new leaves: the path is dead."""
@@ -23,7 +24,7 @@ RTO_INITIAL_S = 1.0
 _RTO_MAX_S = 10.0
 
 
-class OwnPace:
+class OwnPace(SctpPatch):
     """Makes an SCTP transport send what is new at once; undone by :meth:`remove`.
 
     Args:
@@ -31,17 +32,10 @@ class OwnPace:
     """
 
     def __init__(self, sctp: RTCSctpTransport) -> None:
-        made: Any = sctp
-        self._sctp = made
-        self._transmit, self._update_rto = made._transmit, made._update_rto
-        made._rto = RTO_INITIAL_S
-        # On the instance: its own methods then come back when these are taken away.
-        made._transmit, made._update_rto = self._transmit_new, self._shorter_rto
-
-    def remove(self) -> None:
-        """Leave the transport as it was."""
-        for name in ("_transmit", "_update_rto"):
-            self._sctp.__dict__.pop(name, None)
+        super().__init__(sctp)
+        self._transmit, self._update_rto = self._sctp._transmit, self._sctp._update_rto
+        self._sctp._rto = RTO_INITIAL_S
+        self._replace(_transmit=self._transmit_new, _update_rto=self._shorter_rto)
 
     @property
     def is_stuck(self) -> bool:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from facecodec.generator.adapt import mesh_shape
 from facecodec.refpic.appearance import patch_distance
 from facecodec.refpic.buffer import Reference
 from facecodec.track.quality import HeadAngles, eye_openness_each, frontalness
@@ -112,14 +114,7 @@ def nearest(references: Sequence[Reference], meshes: F32Array | F64Array, count:
     """
     if not references or not count:
         return [[] for _ in meshes]
-    own = _shape(np.stack([reference.mesh for reference in references]))
-    apart = np.square(_shape(meshes)[:, None] - own).mean((2, 3))
-    order = np.argsort(apart, 1, kind="stable")[:, :count]
+    own = mesh_shape(torch.from_numpy(np.stack([reference.mesh for reference in references])).double())
+    there = mesh_shape(torch.from_numpy(np.asarray(meshes, np.float64)))
+    order = torch.cdist(there, own).argsort(dim=1, stable=True)[:, :count]
     return [[references[i].ref_id for i in row] for row in order.tolist()]
-
-
-def _shape(meshes: F32Array | F64Array) -> F64Array:
-    """Meshes [N, 478, 3] without place and size."""
-    centred = np.asarray(meshes - meshes.mean(1, keepdims=True), np.float64)
-    size = np.sqrt(np.square(centred[..., :2]).sum(2).mean(1))
-    return np.asarray(centred / size[:, None, None].clip(1e-9))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -244,7 +245,7 @@ def test_sound_that_waits_is_bounded():
 
 
 # mallopt is glibc's; elsewhere keep_memory() does nothing, so there is nothing to see.
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_freed_memory_is_kept_and_not_faulted_in_again():
     code = """
 import resource, sys

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,12 +99,21 @@ def test_a_full_disk_exits_with_3(short_clip, stream, capsys, command):
     assert "space" in complaint(capsys)
 
 
-# Permissions do not stop root, so the error cannot be brought about (nor on Windows, by chmod).
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_exits_with_3(short_clip, tmp_path, capsys):
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which nobody may make a file: one without the permission or, for root, the kernel's own."""
+    if hasattr(os, "getuid") and os.getuid() == 0:
+        yield Path("/sys")
+        return
     tmp_path.chmod(0o500)
-    assert main(["encode", str(short_clip), str(tmp_path / "a.fcv"), "--duration", "0.1"]) == 3
+    yield tmp_path
     tmp_path.chmod(0o700)
+
+
+# Windows has neither: chmod there stops nobody from making files.
+@pytest.mark.skipif(sys.platform == "win32", reason="no folder can be locked")
+def test_a_folder_that_cannot_be_written_exits_with_3(short_clip, locked, capsys):
+    assert main(["encode", str(short_clip), str(locked / "a.fcv"), "--duration", "0.1"]) == 3
     assert "a.fcv" in complaint(capsys)
 
 
