@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facecodec.errors import MediaError
+from facecodec.media.atomic import os_reason
 
 PIPE = "-"
 
@@ -56,7 +57,7 @@ def output_file(name: str, suffix: str, *, force: bool) -> Iterator[Path]:
 
     Raises:
         OutputError: ``name`` exists and ``force`` is false, or is a terminal.
-        MediaError: ``name`` is a folder, or its folder does not exist.
+        MediaError: ``name`` is a folder, or its folder does not exist or cannot be written to.
     """
     if name == PIPE:
         if sys.stdout.isatty():
@@ -75,7 +76,7 @@ def output_file(name: str, suffix: str, *, force: bool) -> Iterator[Path]:
     refuse_overwrite(target, name, force=force)
     special = target.exists() and not target.is_file()
     beside = None if special else target.parent
-    with tempfile.TemporaryDirectory(prefix=".facecodec-", dir=beside) as folder:
+    with _folder(name, beside) as folder:
         path = Path(folder) / (f"out{suffix}" if special else target.name)
         with _renamed(path, name):
             yield path
@@ -87,6 +88,14 @@ def output_file(name: str, suffix: str, *, force: bool) -> Iterator[Path]:
                 os.close(descriptor)
         else:
             path.replace(target)
+
+
+def _folder(name: str, beside: Path | None) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder to write in; where none can be made, the MediaError names what was to be written."""
+    try:
+        return tempfile.TemporaryDirectory(prefix=".facecodec-", dir=beside)
+    except OSError as err:
+        raise MediaError(name, f"cannot be written: {os_reason(err)}") from err
 
 
 @contextmanager
