@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facecodec.errors import MediaError
-from facecodec.media.atomic import os_reason
 
 PIPE = "-"
 
@@ -95,6 +94,8 @@ def _folder(name: str, beside: Path | None) -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix=".facecodec-", dir=beside)
     except OSError as err:
+        from facecodec.media.atomic import os_reason  # takes PyAV with it, which no command needs to begin
+
         raise MediaError(name, f"cannot be written: {os_reason(err)}") from err
 
 
