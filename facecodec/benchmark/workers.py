@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from facecodec.errors import ConfigError, TransportError
+from facecodec.interrupts import ignore_between_jobs, interruptible
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -39,8 +40,9 @@ class InProcess:
             torch.set_num_threads(before)
 
 
-def _one_thread() -> None:
+def _begin() -> None:
     torch.set_num_threads(1)
+    ignore_between_jobs()
 
 
 class LocalProcesses:
@@ -60,9 +62,9 @@ class LocalProcesses:
             TransportError: a process ended, for lack of memory as a rule.
         """
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(self._jobs, max(len(items), 1)), context, _one_thread)
+        pool = ProcessPoolExecutor(min(self._jobs, max(len(items), 1)), context, _begin)
         try:
-            waiting = {pool.submit(work, item): item for item in items}
+            waiting = {pool.submit(interruptible, work, item): item for item in items}
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
         except BrokenProcessPool as err:

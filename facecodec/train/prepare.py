@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from facecodec.errors import ConfigError, FacecodecError, MediaError
+from facecodec.interrupts import ignore_between_jobs, interruptible
 from facecodec.media.atomic import os_reason
 from facecodec.train.budget import reduce_takes
 from facecodec.train.pack import Pack
@@ -174,18 +175,19 @@ def _results(jobs: list[_Job], processes: int) -> Iterator[str]:
         yield from map(_make_part, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(jobs)), context, initializer=_calm) as pool:
+    with ProcessPoolExecutor(min(processes, len(jobs)), context, initializer=_begin) as pool:
         try:
-            for future in as_completed([pool.submit(_make_part, job) for job in jobs]):
+            for future in as_completed([pool.submit(interruptible, _make_part, job) for job in jobs]):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _calm() -> None:
-    """Keep a worker process on one thread."""
+def _begin() -> None:
+    """Keep a worker process on one thread, and quiet between its jobs."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    ignore_between_jobs()
 
 
 def _make_part(job: _Job) -> str:
